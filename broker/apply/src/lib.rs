@@ -1,0 +1,1 @@
+//! Records and the pure function that turns them into table rows, outcomes and events.

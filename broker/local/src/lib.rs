@@ -1,0 +1,1 @@
+//! The gateway's ports over committer, tables and log, in one process.

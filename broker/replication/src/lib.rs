@@ -1,0 +1,1 @@
+//! The committer seam: ordered proposals in, durable and applied records out.

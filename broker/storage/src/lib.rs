@@ -1,0 +1,1 @@
+//! The commit log: sealed batches in segments, one writer, recovery.

@@ -1,0 +1,1 @@
+//! The protocol layer's ports and what every protocol shares: notify, cache, sessions, listeners, drain, admin.

@@ -1,0 +1,1 @@
+//! serve(ports, settings, drain): every protocol, over any ports.

@@ -1,0 +1,1 @@
+//! The words of Causeway: names, filters, messages, positions, sessions. No I/O.

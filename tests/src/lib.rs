@@ -1,0 +1,1 @@
+//! Tests across crates: architecture, simulation, crash, real clients.
