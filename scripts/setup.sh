@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs the system packages that are missing, and only those. Debian 12; elsewhere it says what to install.
+#
+#   g++ make            compile and link
+#   libclang1-14 libclang-common-14-dev
+#                       read RocksDB's C header for its Rust binding (no clang, no cmake)
+#   mosquitto-clients   the real clients of the tests and of the README's first steps
+set -euo pipefail
+
+packages=(g++ make libclang1-14 libclang-common-14-dev mosquitto-clients "$@")
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
+    [ "$status" = "install ok installed" ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "setup: this is no Debian; please install what these packages stand for: ${missing[*]}" >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "setup: run as root once: apt-get install ${missing[*]}" >&2; exit 1; }
+    as_root=(sudo)
+fi
+echo "setup: installing ${missing[*]}" >&2
+"${as_root[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
