@@ -1,8 +1,8 @@
 //! From a read buffer to packets, one connection's state: which version, and who is the peer.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Error, FixedHeader, Packet, PacketType, Sender, Version, primitive::Rule};
+use super::{Error, FixedHeader, Packet, PacketType, Sender, Version, packet::Connect, primitive::Rule};
 
 const FIRST: Rule = "the first packet of a client is CONNECT [MQTT-3.1.0-1]";
 const SECOND_CONNECT: Rule = "a second CONNECT [MQTT-3.1.0-2]";
@@ -72,10 +72,9 @@ impl Decoder {
     pub fn peek(&self, bytes: &[u8]) -> Result<Option<FixedHeader>, Error> {
         let Some(header) = FixedHeader::peek(bytes)? else {
             // The first byte alone tells a peer that does not speak MQTT.
-            if let (None, Some(first)) = (self.version, bytes.first()) {
-                if first >> 4 != PacketType::Connect.number() {
-                    return Err(Error::FixedHeader { rule: FIRST });
-                }
+            let foreign = bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect.number());
+            if self.version.is_none() && foreign {
+                return Err(Error::FixedHeader { rule: FIRST });
             }
             return Ok(None);
         };
@@ -101,8 +100,8 @@ impl Decoder {
         Ok(Some(header))
     }
 
-    fn connect(&mut self, header: FixedHeader, body: bytes::Bytes) -> Result<Packet, Error> {
-        let (version, connect) = super::packet::Connect::parse(header, body);
+    fn connect(&mut self, header: FixedHeader, body: Bytes) -> Result<Packet, Error> {
+        let (version, connect) = Connect::parse(header, body);
         self.version = version;
         connect.map(|connect| Packet::Connect(Box::new(connect)))
     }

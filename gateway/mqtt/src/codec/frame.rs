@@ -130,9 +130,8 @@ impl PacketType {
     /// other packets are "not used" (3.1 §3): there they are ignored.
     pub(crate) fn check_flags(self, flags: u8, version: Version) -> Result<(), Error> {
         let known = match (self, version) {
-            (Self::Publish, _) => true,
             (Self::PubRel | Self::Subscribe | Self::Unsubscribe, Version::V31) => flags & 0b0110 == 0b0010,
-            (_, Version::V31) => true,
+            (Self::Publish, _) | (_, Version::V31) => true,
             (_, Version::V311 | Version::V5) => flags == self.flags(),
         };
         if known { Ok(()) } else { Err(Error::Malformed { packet: self, rule: FLAGS }) }

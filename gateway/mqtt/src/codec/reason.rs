@@ -213,10 +213,12 @@ impl Reason {
         if version.is_v5() || self.return_code().is_some() {
             return self;
         }
-        match self {
-            Self::BadAuthenticationMethod => Self::BadUserNameOrPassword,
-            Self::Banned | Self::TopicNameInvalid => Self::NotAuthorized,
-            _ => Self::ServerUnavailable,
+        if matches!(self, Self::BadAuthenticationMethod) {
+            Self::BadUserNameOrPassword
+        } else if matches!(self, Self::Banned | Self::TopicNameInvalid) {
+            Self::NotAuthorized
+        } else {
+            Self::ServerUnavailable
         }
     }
 

@@ -18,7 +18,7 @@ const SHARE: &str = "$share/";
 pub(crate) fn check_name(packet: PacketType, name: &str) -> Result<(), Error> {
     let rule = if name.is_empty() {
         NAME_EMPTY
-    } else if name.bytes().fold(false, |found, byte| found | (byte == b'+') | (byte == b'#')) {
+    } else if name.contains(['+', '#']) {
         NAME_WILDCARD
     } else {
         return Ok(());

@@ -28,7 +28,7 @@ impl Ack {
         Self { pid, reason, properties: Properties::EMPTY }
     }
 
-    pub(super) fn parse(reader: &mut Reader, version: Version) -> Result<Self, Error> {
+    pub(super) fn parse(reader: &mut Reader, holder: Holder, version: Version) -> Result<Self, Error> {
         let mut ack = Self::success(reader.packet_id()?);
         // 5.0: reason and properties may be missing if they say nothing (§3.4.2.1, §3.4.2.2.1).
         if !version.is_v5() || reader.is_empty() {
@@ -37,41 +37,33 @@ impl Ack {
         // Either end acknowledges, with the same codes.
         ack.reason = read_reason(reader, Sender::Server)?;
         if !reader.is_empty() {
-            ack.properties = Properties::read(reader, holder(reader.packet()))?;
+            ack.properties = Properties::read(reader, holder)?;
         }
         Ok(ack)
     }
 }
 
-fn holder(packet: PacketType) -> Holder {
-    match packet {
-        PacketType::PubRec => Holder::PubRec,
-        PacketType::PubRel => Holder::PubRel,
-        PacketType::PubComp => Holder::PubComp,
-        _ => Holder::PubAck,
-    }
-}
-
-/// An acknowledgement together with its type.
+/// An acknowledgement together with which of the four it is.
 pub(super) struct Typed<'a> {
-    pub(super) packet: PacketType,
+    pub(super) holder: Holder,
     pub(super) ack: &'a Ack,
 }
 
 impl Body for Typed<'_> {
     fn packet(&self) -> PacketType {
-        self.packet
+        self.holder.packet()
     }
 
     fn check(&self, version: Version) -> Result<(), Error> {
+        let packet = self.packet();
         if !version.is_v5() {
             if self.ack.reason != Reason::Success {
-                return Err(Error::NotInVersion { packet: self.packet, version, rule: HAS_REASON });
+                return Err(Error::NotInVersion { packet, version, rule: HAS_REASON });
             }
-            return check_no_properties(self.packet, version, &self.ack.properties);
+            return check_no_properties(packet, version, &self.ack.properties);
         }
-        check_reason(self.packet, self.ack.reason)?;
-        self.ack.properties.check(holder(self.packet))
+        check_reason(packet, self.ack.reason)?;
+        self.ack.properties.check(self.holder)
     }
 
     fn len(&self, _version: Version) -> usize {

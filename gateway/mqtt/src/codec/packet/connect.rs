@@ -116,7 +116,7 @@ impl Connect {
                 Err(Error::ClientId { rule: ID_LENGTH })
             }
             Version::V311 if self.client_id.is_empty() && !self.clean_start => Err(Error::ClientId { rule: EMPTY_ID }),
-            _ => Ok(()),
+            Version::V31 | Version::V311 | Version::V5 => Ok(()),
         }
     }
 

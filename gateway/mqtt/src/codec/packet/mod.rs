@@ -25,7 +25,7 @@ pub use unsuback::UnsubAck;
 pub use unsubscribe::Unsubscribe;
 
 use super::{
-    Error, FixedHeader, PacketType, Properties, Reason, Sender, Version,
+    Error, FixedHeader, Holder, PacketType, Properties, Reason, Sender, Version,
     primitive::{Reader, Rule},
 };
 
@@ -155,9 +155,10 @@ impl Packet {
             Self::Connect(packet) => f(&**packet),
             Self::ConnAck(packet) => f(packet),
             Self::Publish(packet) => f(packet),
-            Self::PubAck(ack) | Self::PubRec(ack) | Self::PubRel(ack) | Self::PubComp(ack) => {
-                f(&ack::Typed { packet: self.packet_type(), ack })
-            }
+            Self::PubAck(ack) => f(&ack::Typed { holder: Holder::PubAck, ack }),
+            Self::PubRec(ack) => f(&ack::Typed { holder: Holder::PubRec, ack }),
+            Self::PubRel(ack) => f(&ack::Typed { holder: Holder::PubRel, ack }),
+            Self::PubComp(ack) => f(&ack::Typed { holder: Holder::PubComp, ack }),
             Self::Subscribe(packet) => f(packet),
             Self::SubAck(packet) => f(packet),
             Self::Unsubscribe(packet) => f(packet),
@@ -183,10 +184,10 @@ impl Packet {
             PacketType::Publish | PacketType::PingReq => Self::PingReq,
             PacketType::PingResp => Self::PingResp,
             PacketType::ConnAck => Self::ConnAck(ConnAck::parse(&mut reader, version)?),
-            PacketType::PubAck => Self::PubAck(Ack::parse(&mut reader, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::parse(&mut reader, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::parse(&mut reader, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::parse(&mut reader, version)?),
+            PacketType::PubAck => Self::PubAck(Ack::parse(&mut reader, Holder::PubAck, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::parse(&mut reader, Holder::PubRec, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::parse(&mut reader, Holder::PubRel, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::parse(&mut reader, Holder::PubComp, version)?),
             PacketType::Subscribe => Self::Subscribe(Subscribe::parse(&mut reader, version)?),
             PacketType::SubAck => Self::SubAck(SubAck::parse(&mut reader, version)?),
             PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::parse(&mut reader, version)?),

@@ -81,18 +81,12 @@ impl Properties {
 
     /// All user properties in their order.
     pub fn user_properties(&self) -> impl Iterator<Item = (Text, Text)> + '_ {
-        self.iter().filter_map(|property| match property {
-            Property::UserProperty(pair) => Some(pair),
-            _ => None,
-        })
+        self.iter().filter_map(|property| if let Property::UserProperty(pair) = property { Some(pair) } else { None })
     }
 
     /// All subscription identifiers in their order.
     pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.raw().filter_map(|(_, value)| match value {
-            raw::Raw::Varint(number) => Some(number),
-            _ => None,
-        })
+        self.raw().filter_map(|(_, value)| if let raw::Raw::Varint(number) = value { Some(number) } else { None })
     }
 
     fn first(&self, id: PropertyId) -> Option<raw::Raw<'_>> {
