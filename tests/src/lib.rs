@@ -1,1 +1,12 @@
-//! Tests across crates: architecture, simulation, crash, real clients.
+//! What the tests across crates share: a broker as a real process, and a plain blocking MQTT client that hides nothing.
+
+pub mod client;
+pub mod process;
+
+/// The seed of a randomised test: from the environment variable `SEED`, or drawn. Printed, so that a failure can be
+/// repeated.
+pub fn seed(test: &str) -> u64 {
+    let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    eprintln!("{test}: SEED={seed}");
+    seed
+}
