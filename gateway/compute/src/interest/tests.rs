@@ -1,0 +1,1 @@
+//! Interest with time that stands still.

@@ -1,0 +1,138 @@
+//! The numbers of the protocol layer. Handles are made and registered once; the registry is the caller's own, so two
+//! gateways in one process (tests) do not meet. Names are `causeway_*` in base units (bytes, seconds).
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::task::Kind;
+
+/// Handles of everything counted in this crate. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Listeners.
+    pub listener: ListenerMetrics,
+    /// Notify.
+    pub notify: NotifyMetrics,
+    /// Tasks.
+    pub task: TaskMetrics,
+    /// Clients with a session on this gateway.
+    pub clients_online: IntGauge,
+    /// Wildcards that are indexed for volatile sessions.
+    pub interest_filters: IntGauge,
+    /// Messages that the cache answered.
+    pub cache_hits: IntCounter,
+    /// Messages that the broker had to be asked for.
+    pub cache_misses: IntCounter,
+}
+
+/// See [`Metrics::listener`].
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    /// Connections that were accepted.
+    pub accepted: IntCounter,
+    /// Connections that were closed at once because the limit was reached.
+    pub refused: IntCounter,
+    /// `accept` failed.
+    pub errors: IntCounter,
+    /// Connections open now.
+    pub open: IntGauge,
+}
+
+/// See [`Metrics::notify`].
+#[derive(Clone, Debug)]
+pub struct NotifyMetrics {
+    /// Frames handed to mailboxes.
+    pub frames: IntCounter,
+    /// Hints put in mailboxes.
+    pub hints: IntCounter,
+    /// Frames that were missed or collapsed: every subscriber of the shard reads the index.
+    pub gaps: IntCounter,
+    /// Mailboxes that were full and forgot their hints.
+    pub overflows: IntCounter,
+    /// Time to hand one frame to all its mailboxes.
+    pub dispatch: Histogram,
+}
+
+/// See [`Metrics::task`].
+#[derive(Clone, Debug)]
+pub struct TaskMetrics {
+    panics: IntCounterVec,
+    aborted: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes all handles and registers them.
+    ///
+    /// # Errors
+    /// A name is registered already: this registry has another gateway's metrics.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            listener: ListenerMetrics {
+                accepted: counter(registry, "connections_accepted_total", "Connections accepted.")?,
+                refused: counter(registry, "connections_refused_total", "Connections closed at the limit.")?,
+                errors: counter(registry, "accept_errors_total", "Calls of accept that failed.")?,
+                open: gauge(registry, "connections_open", "Connections open now.")?,
+            },
+            notify: NotifyMetrics::register(registry)?,
+            task: TaskMetrics::register(registry)?,
+            clients_online: gauge(registry, "clients_online", "Clients with a session on this gateway.")?,
+            interest_filters: gauge(registry, "interest_filters", "Wildcards indexed for volatile sessions.")?,
+            cache_hits: counter(registry, "message_cache_hits_total", "Messages the cache answered.")?,
+            cache_misses: counter(registry, "message_cache_misses_total", "Messages the broker was asked for.")?,
+        })
+    }
+}
+
+impl NotifyMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let name = "causeway_notify_dispatch_seconds";
+        let dispatch = HistogramOpts::new(name, "Time to hand one frame to all its mailboxes.")
+            .buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
+        let dispatch = Histogram::with_opts(dispatch)?;
+        registry.register(Box::new(dispatch.clone()))?;
+        Ok(Self {
+            frames: counter(registry, "notify_frames_total", "Frames handed to mailboxes.")?,
+            hints: counter(registry, "notify_hints_total", "Hints put in mailboxes.")?,
+            gaps: counter(registry, "notify_gaps_total", "Frames missed or collapsed.")?,
+            overflows: counter(registry, "notify_overflows_total", "Full mailboxes that forgot their hints.")?,
+            dispatch,
+        })
+    }
+}
+
+impl TaskMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let panics = Opts::new("causeway_task_panics_total", "Tasks that panicked.");
+        let aborted = Opts::new("causeway_tasks_aborted_total", "Tasks dropped before they ended.");
+        let this =
+            Self { panics: IntCounterVec::new(panics, &["kind"])?, aborted: IntCounterVec::new(aborted, &["kind"])? };
+        registry.register(Box::new(this.panics.clone()))?;
+        registry.register(Box::new(this.aborted.clone()))?;
+        for kind in Kind::ALL {
+            this.panics(kind);
+            this.aborted(kind);
+        }
+        Ok(this)
+    }
+
+    /// Panics of one kind of task.
+    pub fn panics(&self, kind: Kind) -> IntCounter {
+        self.panics.with_label_values(&[kind.name()])
+    }
+
+    /// Tasks of one kind that were dropped before they ended.
+    pub fn aborted(&self, kind: Kind) -> IntCounter {
+        self.aborted.with_label_values(&[kind.name()])
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(format!("causeway_{name}"), help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(format!("causeway_{name}"), help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}

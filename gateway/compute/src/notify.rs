@@ -1,0 +1,235 @@
+//! Notify: from frames of a shard to hints in the mailboxes of those who wait for the queues.
+//!
+//! ```text
+//! Broker::notify ─ Frame ─► dispatcher (a task a shard) ─► table: queue → mailboxes ─► Mailbox ─► session
+//!                             gap or collapsed frame: every mailbox of the shard is marked lagging
+//! ```
+//!
+//! Invariants, each tested:
+//! - After `attach` returned (shard, P), every entry of the queue on the shard with a stamp above P is either hinted
+//!   or covered by a lagging mark, however attach and a frame interleave.
+//! - A mailbox holds at most its capacity of hints; full, it forgets them and keeps one position a shard.
+//! - Hints of a shard come in stamp order, one a stamp with all its attached queues.
+//!
+//! It does not read the index, fetch bodies or know filters: a hint says that it is worth looking.
+
+mod mailbox;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use causeway_model::{Position, QueueId, ShardId};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use self::mailbox::Shared;
+use self::table::{Cursor, Step, Table};
+use crate::metrics::NotifyMetrics;
+use crate::port::{Broker, Frame};
+use crate::task::{Kind, Tasks};
+
+pub use self::mailbox::{Hint, Mailbox, Matched, Taken};
+
+/// How often a silent stream is compared with what the broker has applied.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Pause before a stream that ended is asked for again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// All mailboxes of a gateway.
+pub struct Hub {
+    broker: Arc<dyn Broker>,
+    shards: Box<[Shard]>,
+    numbers: Mutex<Numbers>,
+    metrics: NotifyMetrics,
+}
+
+struct Shard {
+    id: ShardId,
+    table: Mutex<Table>,
+    dispatched: AtomicU64,
+}
+
+impl Shard {
+    /// One step under the lock, which then goes to whoever waits for it.
+    fn step(&self, frame: &Frame, cursor: &mut Cursor) -> Step {
+        let mut table = self.table.lock();
+        let step = table.step(frame, cursor);
+        MutexGuard::unlock_fair(table);
+        step
+    }
+}
+
+/// Slot numbers of mailboxes, used again.
+#[derive(Default)]
+struct Numbers {
+    next: u32,
+    free: Vec<u32>,
+}
+
+impl Hub {
+    /// Asks for the frames of every shard and starts a dispatcher for each.
+    pub fn start(broker: Arc<dyn Broker>, tasks: &Tasks, metrics: NotifyMetrics) -> Arc<Self> {
+        let streams: Vec<_> = broker.cluster().shards().map(|shard| (shard, broker.notify(shard))).collect();
+        // Applied is read after the streams began: what is above it comes as a frame.
+        let hub = Arc::new(Self::new(broker, metrics));
+        for (shard, frames) in streams {
+            let (hub, drain) = (Arc::clone(&hub), tasks.drain().clone());
+            tasks.spawn(Kind::Dispatch, async move {
+                tokio::select! {
+                    () = drain.closing() => {}
+                    () = hub.run(shard, frames) => {}
+                }
+            });
+        }
+        hub
+    }
+
+    fn new(broker: Arc<dyn Broker>, metrics: NotifyMetrics) -> Self {
+        let shard = |id| {
+            let applied = broker.applied(id);
+            Shard { id, table: Mutex::new(Table::new(id, applied)), dispatched: AtomicU64::new(applied.0) }
+        };
+        let shards = broker.cluster().shards().map(shard).collect();
+        Self { broker, shards, numbers: Mutex::default(), metrics }
+    }
+
+    /// Everything at or below was handed to the mailboxes attached then. An unknown shard is at zero.
+    pub fn dispatched(&self, shard: ShardId) -> Position {
+        Position(self.shard(shard).map_or(0, |shard| shard.dispatched.load(Ordering::Acquire)))
+    }
+
+    /// A mailbox for one connection that holds at most `capacity` hints (at least 1).
+    pub fn mailbox(self: &Arc<Self>, capacity: usize) -> Mailbox {
+        let slot = {
+            let mut numbers = self.numbers.lock();
+            numbers.free.pop().unwrap_or_else(|| {
+                numbers.next += 1;
+                numbers.next - 1
+            })
+        };
+        Mailbox { hub: Arc::clone(self), slot, shared: Arc::new(Shared::new(capacity)), attached: Mutex::default() }
+    }
+
+    /// From now on the mailbox hears of the queue: every entry above the returned positions, one position a shard, is
+    /// hinted or covered by a lagging mark. Attaching again changes nothing and returns where the shards are now.
+    pub fn attach(&self, queue: QueueId, mailbox: &Mailbox) -> Vec<(ShardId, Position)> {
+        let mut attached = mailbox.attached.lock();
+        match attached.binary_search(&queue) {
+            Ok(_) => self.shards.iter().map(|shard| (shard.id, shard.table.lock().dispatched())).collect(),
+            Err(at) => {
+                attached.insert(at, queue);
+                let attach = |shard: &Shard| shard.table.lock().attach(queue, mailbox.slot, &mailbox.shared);
+                self.shards.iter().map(|shard| (shard.id, attach(shard))).collect()
+            }
+        }
+    }
+
+    /// The mailbox hears no more of the queue. Hints that it holds already stay.
+    pub fn detach(&self, queue: QueueId, mailbox: &Mailbox) {
+        let mut attached = mailbox.attached.lock();
+        if let Ok(at) = attached.binary_search(&queue) {
+            attached.remove(at);
+            self.shards.iter().for_each(|shard| shard.table.lock().detach(queue, mailbox.slot));
+        }
+    }
+
+    fn leave(&self, slot: u32, attached: &[QueueId]) {
+        for shard in &self.shards {
+            attached.iter().for_each(|queue| shard.table.lock().detach(*queue, slot));
+        }
+        // Only now: another mailbox may get the number at once.
+        self.numbers.lock().free.push(slot);
+    }
+
+    fn shard(&self, id: ShardId) -> Option<&Shard> {
+        self.shards.get(id.0 as usize)
+    }
+
+    async fn run(&self, shard: ShardId, mut frames: mpsc::Receiver<Arc<Frame>>) {
+        let Some(shard) = self.shard(shard) else { return };
+        loop {
+            self.follow(shard, &mut frames).await;
+            tracing::debug!(shard = shard.id.0, "notify stream ended, asking again");
+            tokio::time::sleep(AGAIN).await;
+            frames = self.broker.notify(shard.id);
+            // What was applied between the streams comes in no frame.
+            self.miss(shard, self.broker.applied(shard.id)).await;
+        }
+    }
+
+    /// Until the stream ends.
+    async fn follow(&self, shard: &Shard, frames: &mut mpsc::Receiver<Arc<Frame>>) {
+        let mut check = tokio::time::interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        loop {
+            tokio::select! {
+                biased;
+                frame = frames.recv() => match frame {
+                    Some(frame) => self.dispatch(shard, &frame).await,
+                    None => return,
+                },
+                _ = check.tick() => {
+                    // A reader that fell behind sees a gap with the next frame. When there is no next frame, this
+                    // finds it: applied a whole period ago, and the stream is silent.
+                    let applied = self.broker.applied(shard.id);
+                    if let Some(upto) = seen.filter(|seen| *seen > self.dispatched(shard.id)) {
+                        self.miss(shard, upto).await;
+                    }
+                    seen = Some(applied);
+                }
+            }
+        }
+    }
+
+    async fn dispatch(&self, shard: &Shard, frame: &Frame) {
+        let timer = self.metrics.dispatch.start_timer();
+        let missed = if frame.collapsed { frame.to } else { frame.from };
+        self.miss(shard, missed).await;
+        let mut cursor = Cursor::default();
+        loop {
+            let step = shard.step(frame, &mut cursor);
+            self.metrics.hints.inc_by(step.hints);
+            self.metrics.overflows.inc_by(step.overflows);
+            if step.done {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        shard.dispatched.fetch_max(frame.to.0, Ordering::Release);
+        self.metrics.frames.inc();
+        timer.observe_duration();
+    }
+
+    /// Entries up to here did not come, or not all: unless that is old news, every subscriber must read the index.
+    async fn miss(&self, shard: &Shard, upto: Position) {
+        let mut next = {
+            let mut table = shard.table.lock();
+            if table.dispatched() >= upto {
+                return;
+            }
+            table.skip_to(upto);
+            Some(0)
+        };
+        self.metrics.gaps.inc();
+        while let Some(from) = next {
+            next = shard.table.lock().lag(upto, from);
+            tokio::task::yield_now().await;
+        }
+        shard.dispatched.fetch_max(upto.0, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}

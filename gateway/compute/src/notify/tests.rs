@@ -1,0 +1,1 @@
+//! Notify under every interleaving.

@@ -1,0 +1,1 @@
+//! Takeover in every order.
