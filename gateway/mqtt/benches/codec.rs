@@ -1,0 +1,3 @@
+//! What one packet costs.
+
+fn main() {}

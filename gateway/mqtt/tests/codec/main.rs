@@ -1,0 +1,11 @@
+//! The codec from outside: what it must accept, what it must refuse, that nothing is lost on the way, and what two
+//! other codecs say.
+
+#[cfg(test)]
+mod fragment;
+#[cfg(test)]
+mod roundtrip;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod vector;
