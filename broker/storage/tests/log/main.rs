@@ -1,0 +1,6 @@
+//! The log from outside: what a caller is promised, on the simulated disk and on a real one.
+
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod world;
