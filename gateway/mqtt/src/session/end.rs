@@ -1,0 +1,213 @@
+//! The end of a connection, whatever ends it: the last packet, the last progress, the close of the session.
+//!
+//! The last words are ordered at once, in one group a shard: `Progress` with cursor, finished-ahead and in-flight packet
+//! ids, then `SessionClose` on the home shard. Whoever takes the session over waits until they are ordered, so its
+//! `SessionOpen` comes after them.
+
+use std::time::Duration;
+
+use causeway_compute::port::{CloseReason, Command, Error, Reply};
+use causeway_model::Kind;
+
+use super::effect::{Call, Effect, Output, Ticket};
+use super::{Phase, Session};
+use crate::codec::{ConnAck, Disconnect, Error as Malformed, Holder, Packet, Properties, Property, Reason};
+
+/// Why and how a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// What 5.0 is told, in CONNACK or DISCONNECT; `None`: there is nobody to tell.
+    say: Option<(Reason, &'static str)>,
+    reason: CloseReason,
+    expiry: Option<Duration>,
+}
+
+/// What ended a connection from outside of its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer closed the connection, or the network failed.
+    Lost,
+    /// The same client connected again.
+    TakenOver,
+    /// An administrator asked for it.
+    Administrator,
+    /// The server is going down.
+    Drain,
+    /// No CONNECT came in time.
+    ConnectTimeout,
+}
+
+impl End {
+    /// The server ends the connection, and says why.
+    pub(super) fn server(reason: Reason, why: &'static str) -> Self {
+        Self { say: Some((reason, why)), reason: CloseReason::Server, expiry: None }
+    }
+
+    /// CONNECT is refused.
+    pub(super) fn refused(reason: Reason, why: &'static str) -> Self {
+        Self::server(reason, why)
+    }
+
+    /// A newer epoch owns the session: another gateway has the client.
+    pub(super) fn fenced() -> Self {
+        Self::server(Reason::SessionTakenOver, "another gateway owns the session")
+    }
+
+    /// The broker does not do what the session cannot do without.
+    pub(super) fn unavailable(error: &Error) -> Self {
+        match &error.kind {
+            Kind::Busy { .. } | Kind::NotLeader { .. } => Self::server(Reason::ServerBusy, "busy, try again"),
+            Kind::DiskFull | Kind::Quota => Self::server(Reason::QuotaExceeded, "out of space"),
+            Kind::Fenced => Self::fenced(),
+            Kind::Invalid
+            | Kind::TooLarge
+            | Kind::Denied
+            | Kind::NotFound
+            | Kind::Unavailable
+            | Kind::Unknown
+            | Kind::Unsupported
+            | Kind::Corrupt => Self::server(Reason::ImplementationSpecificError, "the broker is out of reach"),
+        }
+    }
+
+    /// DISCONNECT came.
+    pub(super) fn orderly(with_will: bool, expiry: Option<Duration>) -> Self {
+        let reason = if with_will { CloseReason::OrderlyWithWill } else { CloseReason::Orderly };
+        Self { say: None, reason, expiry }
+    }
+
+    fn lost() -> Self {
+        Self { say: None, reason: CloseReason::ConnectionLost, expiry: None }
+    }
+
+    /// The client was silent for too long: for the session the same as a lost connection.
+    pub(super) fn silent() -> Self {
+        Self { reason: CloseReason::ConnectionLost, ..Self::server(Reason::KeepAliveTimeout, "keep alive timeout") }
+    }
+}
+
+impl From<Cause> for End {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Lost => Self::lost(),
+            Cause::TakenOver => Self::server(Reason::SessionTakenOver, "the client connected again"),
+            Cause::Administrator => Self::server(Reason::AdministrativeAction, "disconnected by an administrator"),
+            Cause::Drain => Self::server(Reason::ServerShuttingDown, "the server is going down"),
+            Cause::ConnectTimeout => Self { say: None, ..Self::lost() },
+        }
+    }
+}
+
+impl Session {
+    /// Ends the connection. Calling it again changes nothing.
+    pub(super) fn end(&mut self, end: End, out: &mut Output) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        match phase {
+            Phase::Ended => return,
+            // The session may be open by the time the answer comes: it is closed then.
+            Phase::Opening(_) => self.phase = Phase::Abandoned,
+            // What came in one read with the end counts.
+            Phase::Online => self.inbound.flush(out),
+            Phase::Abandoned => {
+                self.phase = Phase::Abandoned;
+                return;
+            }
+            Phase::Fresh | Phase::Entering(_) | Phase::Loading(_) => {}
+        }
+        if let Some((reason, why)) = end.say {
+            self.say(self.identity.is_some(), reason, why, out);
+        }
+        if self.identity.is_some() {
+            self.release_all(out);
+            self.last_words(&end, out);
+        }
+        out.effect(Effect::Close);
+    }
+
+    /// An undecodable packet. 3.x is told only of an unsupported level and a refused client identifier.
+    pub(super) fn malformed(&mut self, error: &Malformed, out: &mut Output) {
+        let fresh = matches!(self.phase, Phase::Fresh);
+        if fresh && !self.version.is_v5() && !error.answered_before_v5() {
+            return self.end(End::lost(), out);
+        }
+        let reason = error.reason();
+        let why = match error {
+            Malformed::FixedHeader { rule }
+            | Malformed::Malformed { rule, .. }
+            | Malformed::Protocol { rule, .. }
+            | Malformed::ClientId { rule }
+            | Malformed::TopicName { rule, .. }
+            | Malformed::TopicFilter { rule, .. }
+            | Malformed::NotInVersion { rule, .. } => *rule,
+            Malformed::ProtocolName | Malformed::UnsupportedVersion { .. } => "protocol version not supported",
+            Malformed::TooLarge { .. } | Malformed::TooLong { .. } => "packet too large",
+            Malformed::TopicAlias { .. } => "topic alias 0",
+        };
+        let end = End { reason: CloseReason::ConnectionLost, ..End::server(reason, why) };
+        self.end(end, out);
+    }
+
+    fn say(&self, connected: bool, reason: Reason, why: &'static str, out: &mut Output) {
+        let reason_string = |holder| {
+            let text = self.problems.then(|| Property::ReasonString(why.into()));
+            Properties::new(holder, text).unwrap_or_default()
+        };
+        match (connected, self.version.is_v5()) {
+            (true, true) => {
+                let properties = reason_string(Holder::Disconnect);
+                out.packet(Packet::Disconnect(Disconnect { reason, properties }));
+            }
+            (true, false) => {}
+            (false, v5) => {
+                let mut refused = ConnAck::refused(self.version, reason);
+                if v5 {
+                    refused.properties = reason_string(Holder::ConnAck);
+                }
+                out.packet(Packet::ConnAck(refused));
+            }
+        }
+    }
+
+    fn release_all(&mut self, out: &mut Output) {
+        let volatile = self.identity.is_some_and(|identity| !identity.persistent);
+        let mut queues: Vec<_> = self.subscriptions.overflow().into_iter().collect();
+        for (_, subscription) in self.subscriptions.iter() {
+            queues.push(subscription.queue);
+            if volatile && super::subscription::may_overflow(&subscription.filter) {
+                out.effect(Effect::Release(subscription.filter.clone()));
+            }
+        }
+        if !queues.is_empty() {
+            out.effect(Effect::Detach(queues));
+        }
+    }
+
+    fn last_words(&mut self, end: &End, out: &mut Output) {
+        let Some(identity) = self.identity else { return };
+        let (sid, epoch) = (identity.sid, identity.epoch);
+        for lane in &self.outbound.lanes {
+            let progress = if identity.persistent { lane.last_progress(sid, epoch) } else { None };
+            let mut words: Vec<_> = progress.map(|progress| Command::Progress(vec![progress])).into_iter().collect();
+            if lane.shard == sid.home {
+                words.push(Command::SessionClose { sid, epoch, reason: end.reason, expiry: end.expiry });
+            }
+            if !words.is_empty() {
+                out.call(Ticket::Close(lane.shard), Call::Propose(lane.shard, words));
+            }
+        }
+    }
+
+    /// The session that nobody waits for any more is open: close it.
+    pub(super) fn abandoned(&mut self, replies: Result<Vec<Reply>, Error>, out: &mut Output) {
+        self.phase = Phase::Ended;
+        if let Some(Reply::Opened(opened)) = replies.ok().and_then(|replies| replies.into_iter().next()) {
+            let close = Command::SessionClose {
+                sid: opened.sid,
+                epoch: opened.epoch,
+                reason: CloseReason::ConnectionLost,
+                expiry: None,
+            };
+            out.call(Ticket::Close(opened.sid.home), Call::Propose(opened.sid.home, vec![close]));
+        }
+    }
+}
