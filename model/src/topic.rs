@@ -73,11 +73,17 @@ pub struct Topic(Text);
 impl Topic {
     /// Checks a topic name.
     pub fn new(name: Text) -> Result<Self, NameError> {
-        check(&name)?;
-        if name.contains(['+', '#']) {
+        Self::check(&name)?;
+        Ok(Self(name))
+    }
+
+    /// Checks a topic name without keeping it.
+    pub fn check(name: &str) -> Result<(), NameError> {
+        check(name)?;
+        if name.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
             return Err(NameError::Wildcard);
         }
-        Ok(Self(name))
+        Ok(())
     }
 
     /// The name.
