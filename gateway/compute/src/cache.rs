@@ -100,3 +100,73 @@ impl fmt::Debug for Messages {
         f.debug_struct("Messages").field("budget", &self.budget).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::double::{Double, message};
+
+    const SHARD: ShardId = ShardId(0);
+
+    fn positions(numbers: &[u64]) -> Vec<Position> {
+        numbers.iter().copied().map(Position).collect()
+    }
+
+    fn cache(broker: &Arc<Double>, budget: usize) -> Messages {
+        let counter = || IntCounter::new("c", "test").unwrap();
+        Messages::new(broker.clone(), budget, counter(), counter())
+    }
+
+    fn broker() -> Arc<Double> {
+        let broker = Double::new(1);
+        (0..10).for_each(|position| broker.store(0, position, message(b"body")));
+        broker
+    }
+
+    #[tokio::test]
+    async fn without_a_budget_every_call_passes_through() {
+        let broker = broker();
+        let cache = cache(&broker, 0);
+        for _ in 0..2 {
+            assert_eq!(cache.fetch(SHARD, positions(&[1, 2])).await.unwrap().len(), 2);
+            assert_eq!(broker.fetched(), positions(&[1, 2]));
+        }
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn with_one_a_message_is_asked_for_once_and_answers_come_in_the_order_of_the_question() {
+        let broker = broker();
+        let cache = cache(&broker, 1 << 20);
+        let first = cache.fetch(SHARD, positions(&[3, 1])).await.unwrap();
+        assert_eq!(broker.fetched(), positions(&[3, 1]));
+        let second = cache.fetch(SHARD, positions(&[1, 99, 2, 3])).await.unwrap();
+        assert_eq!(broker.fetched(), positions(&[99, 2]));
+        let shared = |a: &Option<Arc<Message>>, b: &Option<Arc<Message>>| {
+            a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        assert!(shared(&first[0], &second[3]) && shared(&first[1], &second[0]));
+        assert!(second[1].is_none() && second[2].is_some());
+        // Nothing is kept of what is not there.
+        assert!(cache.fetch(SHARD, positions(&[99])).await.unwrap()[0].is_none());
+        assert_eq!(broker.fetched(), positions(&[99]));
+        assert_eq!((cache.hits.get(), cache.misses.get()), (2, 5));
+    }
+
+    #[tokio::test]
+    async fn the_budget_holds_and_what_came_first_goes_first() {
+        let broker = broker();
+        let each = cost(&message(b"body"));
+        let small = cache(&broker, 3 * each);
+        for position in 0..10 {
+            small.fetch(SHARD, positions(&[position])).await.unwrap();
+            assert!(small.bytes() <= 3 * each);
+        }
+        broker.fetched();
+        small.fetch(SHARD, positions(&[6, 7, 8, 9])).await.unwrap();
+        assert_eq!(broker.fetched(), positions(&[6]));
+        let tiny = cache(&broker, each - 1);
+        tiny.fetch(SHARD, positions(&[1])).await.unwrap();
+        assert_eq!(tiny.bytes(), 0);
+    }
+}

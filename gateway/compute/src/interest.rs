@@ -29,7 +29,7 @@ use crate::port::{Broker, Command, Error, Interest, Owner, Reply};
 use crate::task::{self, Tasks};
 
 /// How long a wildcard stays indexed after its last subscriber has gone.
-pub const DELAY: Duration = Duration::from_secs(60);
+pub const DELAY: Duration = Duration::from_mins(1);
 
 /// Removes of one proposal.
 const BATCH: usize = 256;
@@ -51,13 +51,15 @@ struct State {
     book: Book,
     /// Outcomes to come, by (wildcard, shard): every subscriber waits on the same.
     adding: HashMap<(Key, usize), Adding>,
+    /// The deadline that the sweeper knows of.
+    armed: Option<Instant>,
 }
 
 impl Interests {
     /// No interest yet; starts the task that ends unused ones.
     pub fn start(broker: Arc<dyn Broker>, incarnation: Incarnation, tasks: &Tasks, filters: IntGauge) -> Arc<Self> {
         let shards = broker.cluster().shards().count();
-        let state = State { book: Book::new(shards, DELAY), adding: HashMap::new() };
+        let state = State { book: Book::new(shards, DELAY), adding: HashMap::new(), armed: None };
         let this = Arc::new(Self {
             broker,
             owner: Owner::Gateway(incarnation),
@@ -121,13 +123,15 @@ impl Interests {
     fn put_back(&self, key: &Key) {
         let mut state = self.state.lock();
         state.book.release(key, Instant::now());
-        self.settled(&state);
+        self.settled(&mut state);
     }
 
-    /// Wakes the sweeper for a first deadline and shows the count.
-    fn settled(&self, state: &State) {
+    /// Shows the count, and wakes the sweeper if it waits for another deadline than the next.
+    fn settled(&self, state: &mut State) {
         self.filters.set(i64::try_from(state.book.len()).unwrap_or(i64::MAX));
-        if state.book.next_deadline().is_some() {
+        let next = state.book.next_deadline();
+        if state.armed != next {
+            state.armed = next;
             self.changed.notify_one();
         }
     }
@@ -135,9 +139,9 @@ impl Interests {
     /// Proposes under the lock: the order of proposals is that of the book's transitions.
     fn want(self: &Arc<Self>, key: &Key) -> Vec<Adding> {
         let mut state = self.state.lock();
-        let State { book, adding } = &mut *state;
-        let wants = book.want(key).into_iter().enumerate();
-        let waits = wants.zip(self.broker.cluster().shards()).map(|((index, want), shard)| {
+        let State { book, adding, .. } = &mut *state;
+        let places = book.want(key).into_iter().enumerate();
+        let waits = places.zip(self.broker.cluster().shards()).map(|((index, want), shard)| {
             let place = (key.clone(), index);
             match (want, adding.get(&place)) {
                 (Want::Wait, Some(pending)) => pending.clone(),
@@ -151,7 +155,7 @@ impl Interests {
             }
         });
         let waits = waits.collect();
-        self.settled(&state);
+        self.settled(&mut state);
         waits
     }
 
@@ -188,13 +192,17 @@ impl Interests {
             }
             let (key, shard) = place;
             state.book.added(&key, shard, turn, outcome, Instant::now());
-            this.settled(&state);
+            this.settled(&mut state);
         });
     }
 
     async fn sweep(self: Arc<Self>) {
         loop {
-            let next = self.state.lock().book.next_deadline();
+            let next = {
+                let mut state = self.state.lock();
+                state.armed = state.book.next_deadline();
+                state.armed
+            };
             match next {
                 Some(at) => tokio::select! {
                     () = tokio::time::sleep_until(at) => self.remove_unused(),
@@ -241,7 +249,7 @@ impl Interests {
                 };
                 state.book.removed(key, *shard, *turn, outcome, now);
             }
-            this.settled(&state);
+            this.settled(&mut state);
         });
     }
 }

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::mailbox::Shared;
-use self::table::{Cursor, Step, Table};
+use self::table::{Delivery, STEP, Step, Table};
 use crate::metrics::NotifyMetrics;
 use crate::port::{Broker, Frame};
 use crate::task::{Kind, Tasks};
@@ -59,9 +59,9 @@ struct Shard {
 
 impl Shard {
     /// One step under the lock, which then goes to whoever waits for it.
-    fn step(&self, frame: &Frame, cursor: &mut Cursor) -> Step {
+    fn step(&self, delivery: &mut Delivery) -> Step {
         let mut table = self.table.lock();
-        let step = table.step(frame, cursor);
+        let step = table.step(delivery);
         MutexGuard::unlock_fair(table);
         step
     }
@@ -95,7 +95,7 @@ impl Hub {
     fn new(broker: Arc<dyn Broker>, metrics: NotifyMetrics) -> Self {
         let shard = |id| {
             let applied = broker.applied(id);
-            Shard { id, table: Mutex::new(Table::new(id, applied)), dispatched: AtomicU64::new(applied.0) }
+            Shard { id, table: Mutex::new(Table::new(id, applied, STEP)), dispatched: AtomicU64::new(applied.0) }
         };
         let shards = broker.cluster().shards().map(shard).collect();
         Self { broker, shards, numbers: Mutex::default(), metrics }
@@ -143,7 +143,9 @@ impl Hub {
 
     fn leave(&self, slot: u32, attached: &[QueueId]) {
         for shard in &self.shards {
-            attached.iter().for_each(|queue| shard.table.lock().detach(*queue, slot));
+            for queue in attached {
+                shard.table.lock().detach(*queue, slot);
+            }
         }
         // Only now: another mailbox may get the number at once.
         self.numbers.lock().free.push(slot);
@@ -161,7 +163,7 @@ impl Hub {
             tokio::time::sleep(AGAIN).await;
             frames = self.broker.notify(shard.id);
             // What was applied between the streams comes in no frame.
-            self.miss(shard, self.broker.applied(shard.id)).await;
+            self.dispatch(shard, Delivery::gap(self.broker.applied(shard.id))).await;
         }
     }
 
@@ -174,7 +176,10 @@ impl Hub {
             tokio::select! {
                 biased;
                 frame = frames.recv() => match frame {
-                    Some(frame) => self.dispatch(shard, &frame).await,
+                    Some(frame) => {
+                        self.dispatch(shard, Delivery::frame(frame)).await;
+                        self.metrics.frames.inc();
+                    },
                     None => return,
                 },
                 _ = check.tick() => {
@@ -182,7 +187,7 @@ impl Hub {
                     // finds it: applied a whole period ago, and the stream is silent.
                     let applied = self.broker.applied(shard.id);
                     if let Some(upto) = seen.filter(|seen| *seen > self.dispatched(shard.id)) {
-                        self.miss(shard, upto).await;
+                        self.dispatch(shard, Delivery::gap(upto)).await;
                     }
                     seen = Some(applied);
                 }
@@ -190,13 +195,11 @@ impl Hub {
         }
     }
 
-    async fn dispatch(&self, shard: &Shard, frame: &Frame) {
+    async fn dispatch(&self, shard: &Shard, mut delivery: Delivery) {
         let timer = self.metrics.dispatch.start_timer();
-        let missed = if frame.collapsed { frame.to } else { frame.from };
-        self.miss(shard, missed).await;
-        let mut cursor = Cursor::default();
         loop {
-            let step = shard.step(frame, &mut cursor);
+            let step = shard.step(&mut delivery);
+            self.metrics.gaps.inc_by(u64::from(step.gap));
             self.metrics.hints.inc_by(step.hints);
             self.metrics.overflows.inc_by(step.overflows);
             if step.done {
@@ -204,27 +207,8 @@ impl Hub {
             }
             tokio::task::yield_now().await;
         }
-        shard.dispatched.fetch_max(frame.to.0, Ordering::Release);
-        self.metrics.frames.inc();
+        shard.dispatched.fetch_max(delivery.to.0, Ordering::Release);
         timer.observe_duration();
-    }
-
-    /// Entries up to here did not come, or not all: unless that is old news, every subscriber must read the index.
-    async fn miss(&self, shard: &Shard, upto: Position) {
-        let mut next = {
-            let mut table = shard.table.lock();
-            if table.dispatched() >= upto {
-                return;
-            }
-            table.skip_to(upto);
-            Some(0)
-        };
-        self.metrics.gaps.inc();
-        while let Some(from) = next {
-            next = shard.table.lock().lag(upto, from);
-            tokio::task::yield_now().await;
-        }
-        shard.dispatched.fetch_max(upto.0, Ordering::Release);
     }
 }
 

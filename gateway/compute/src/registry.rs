@@ -166,7 +166,9 @@ impl Registry {
         for part in &self.parts {
             // Copied out, so that nobody who enters or leaves waits for all the wake-ups.
             let connections: Vec<_> = part.lock().values().cloned().collect();
-            connections.iter().for_each(|connection| connection.kick(why));
+            for connection in connections {
+                connection.kick(why);
+            }
         }
     }
 
@@ -189,12 +191,11 @@ impl Registry {
         };
         if part.get(&connection.id).is_some_and(|current| Arc::ptr_eq(current, connection)) {
             // A predecessor that is still there must be found by the next newcomer.
-            match previous {
-                Some(previous) => drop(part.insert(connection.id, previous)),
-                None => {
-                    part.remove(&connection.id);
-                    self.online.dec();
-                }
+            if let Some(previous) = previous {
+                part.insert(connection.id, previous);
+            } else {
+                part.remove(&connection.id);
+                self.online.dec();
             }
         }
         drop(part);

@@ -11,6 +11,9 @@
 //! | `Interest`, `Settle` | process stops: wildcards would leak or never start | `Settle` is done | nothing: `Gateway{lost}` cleans up |
 //! | `Admin` | process stops: probes would lie | process stops | nothing |
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -23,6 +23,8 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Table {
     shard: ShardId,
     dispatched: Position,
+    /// Bound on the work of a step.
+    bound: usize,
     queues: QueueIdMap<SmallVec<[u32; 4]>>,
     slots: Vec<Slot>,
     staged: Vec<Staged>,
@@ -47,26 +49,70 @@ struct Staged {
     next: u32,
 }
 
+/// A frame, or news of a gap, on its way to all mailboxes: step by step, with the lock let go in between.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    frame: Option<Arc<Frame>>,
+    at: Cursor,
+    gap: Gap,
+    /// Where the shard is when it is done.
+    pub(super) to: Position,
+}
+
 /// How far a frame has been handed out.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cursor {
+struct Cursor {
     notice: usize,
     queue: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Gap {
+    /// Entries up to here did not come, unless they did before.
+    Upto(Position),
+    /// Mailboxes in slots below `next` are marked.
+    Marking {
+        upto: Position,
+        next: usize,
+    },
+    None,
+}
+
+impl Delivery {
+    /// A frame; what lies between it and the one before, or all of it if it was collapsed, is a gap.
+    pub(super) fn frame(frame: Arc<Frame>) -> Self {
+        let upto = if frame.collapsed { frame.to } else { frame.from };
+        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: frame.to, frame: Some(frame) }
+    }
+
+    /// Entries up to here come in no frame.
+    pub(super) fn gap(upto: Position) -> Self {
+        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: upto, frame: None }
+    }
+}
+
+#[cfg(test)]
+impl Delivery {
+    pub(super) fn is_marking(&self) -> bool {
+        matches!(self.gap, Gap::Marking { .. })
+    }
 }
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) done: bool,
+    pub(super) gap: bool,
     pub(super) hints: u64,
     pub(super) overflows: u64,
 }
 
 impl Table {
-    pub(super) fn new(shard: ShardId, dispatched: Position) -> Self {
+    pub(super) fn new(shard: ShardId, dispatched: Position, bound: usize) -> Self {
         Self {
             shard,
             dispatched,
+            bound,
             queues: QueueIdMap::default(),
             slots: Vec::new(),
             staged: Vec::new(),
@@ -76,6 +122,11 @@ impl Table {
 
     pub(super) fn dispatched(&self) -> Position {
         self.dispatched
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.slots.iter().all(|slot| slot.mailbox.is_none() && slot.queues == 0)
     }
 
     /// Adds a subscriber that is not there yet.
@@ -108,8 +159,28 @@ impl Table {
         }
     }
 
-    /// Hands out the next part of a frame.
-    pub(super) fn step(&mut self, frame: &Frame, at: &mut Cursor) -> Step {
+    /// Does the next part of a delivery.
+    pub(super) fn step(&mut self, delivery: &mut Delivery) -> Step {
+        match delivery.gap {
+            Gap::Upto(upto) if upto > self.dispatched => {
+                // The boundary moves before the marks are made: whoever attaches in between starts above the gap.
+                self.dispatched = upto;
+                delivery.gap = self.lag(upto, 0);
+                Step { gap: true, ..Step::default() }
+            }
+            Gap::Marking { upto, next } => {
+                delivery.gap = self.lag(upto, next);
+                Step::default()
+            }
+            Gap::Upto(_) | Gap::None => {
+                delivery.gap = Gap::None;
+                let frame = delivery.frame.as_deref();
+                frame.map_or(Step { done: true, ..Step::default() }, |frame| self.hint(frame, &mut delivery.at))
+            }
+        }
+    }
+
+    fn hint(&mut self, frame: &Frame, at: &mut Cursor) -> Step {
         if self.queues.is_empty() {
             *at = Cursor { notice: frame.notices.len(), queue: frame.queues.len() };
         }
@@ -125,7 +196,7 @@ impl Table {
                 self.dispatched = stamp;
             }
             *at = Cursor { notice: at.notice + 1, queue: upto };
-            if work >= STEP {
+            if work >= self.bound {
                 break;
             }
         }
@@ -173,23 +244,17 @@ impl Table {
             }
         }
         self.staged.clear();
-        self.staged.shrink_to(4 * STEP);
-        self.touched.shrink_to(4 * STEP);
+        self.staged.shrink_to(4 * self.bound);
+        self.touched.shrink_to(4 * self.bound);
         step
     }
 
-    /// Begins to mark everybody lagging up to a position. The boundary moves first: whoever attaches while the marks
-    /// are being made starts above the gap.
-    pub(super) fn skip_to(&mut self, upto: Position) {
-        self.dispatched = self.dispatched.max(upto);
-    }
-
-    /// Marks the next mailboxes from slot `from`; returns where to go on, if there are more.
-    pub(super) fn lag(&mut self, upto: Position, from: usize) -> Option<usize> {
-        let next = from.saturating_add(STEP).min(self.slots.len());
-        for mailbox in self.slots.get(from..next)?.iter().filter_map(|slot| slot.mailbox.as_ref()) {
+    /// Marks mailboxes from slot `from` on.
+    fn lag(&mut self, upto: Position, from: usize) -> Gap {
+        let next = from.saturating_add(self.bound).min(self.slots.len());
+        for mailbox in self.slots.get(from..next).into_iter().flatten().filter_map(|slot| slot.mailbox.as_ref()) {
             mailbox.lag(self.shard, upto);
         }
-        (next < self.slots.len()).then_some(next)
+        if next < self.slots.len() { Gap::Marking { upto, next } } else { Gap::None }
     }
 }
