@@ -1,1 +1,13 @@
-//! serve(ports, settings, drain): every protocol, over any ports.
+//! The gateway: every protocol, over any ports.
+//!
+//! ```text
+//!   clients ─► listeners ─► protocols (MQTT) ─► compute (hub, interest, registry, cache) ─► ports ─► brokers
+//! ```
+//!
+//! One entry, [`serve`]. A gateway process calls it with ports to remote brokers, a broker that hosts the gateway with
+//! its own; nothing here can tell which. Neither the store nor consensus is in this crate's tree.
+
+mod exact;
+mod settings;
+
+pub use settings::{Mqtt, Settings};
