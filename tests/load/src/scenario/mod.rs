@@ -8,6 +8,8 @@ pub(crate) mod durable;
 pub(crate) mod fanout;
 pub(crate) mod p2p;
 pub(crate) mod publish;
+#[cfg(test)]
+mod tests;
 pub(crate) mod topics;
 pub(crate) mod wait;
 
