@@ -1,0 +1,115 @@
+//! Checkpoints: whole databases made of hard links, which a rebuild starts from.
+//!
+//! **The log is cut only below the older of the two newest checkpoints**, so the newer one may turn out bad and the
+//! older one still has all of the log that it needs. They share files with the database and with each other: they are
+//! the answer to a database that was lost or torn, not to a disk that changes what was written; a replica is.
+
+use std::sync::PoisonError;
+
+use causeway_apply::{Family, TablesError};
+use causeway_model::Position;
+use rocksdb::checkpoint::Checkpoint;
+
+use crate::{Db, Error};
+
+/// How many are kept.
+const KEPT: usize = 2;
+
+impl Db {
+    /// See `Durable::checkpoint`.
+    pub(crate) fn take_checkpoint(&self) -> Result<Position, TablesError> {
+        let _alone = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Named by a mark read before: RocksDB flushes as it makes one, so it holds at least this.
+        let at = self.applied()?;
+        let directory = &self.directory;
+        let mut kept = directory.checkpoints().map_err(table_error)?;
+        // The same mark means the same rows: there is nothing to add to the one that has it.
+        if kept.last() != Some(&at) {
+            let made = Checkpoint::new(&self.rocks).and_then(|new| new.create_checkpoint(directory.making()));
+            made.map_err(|source| self.failed("checkpoint", Family::Meta, source))?;
+            directory.publish(at).map_err(table_error)?;
+            self.covered(at);
+            kept.push(at);
+        }
+        let surplus = kept.len().saturating_sub(KEPT);
+        for old in kept.drain(..surplus) {
+            directory.discard(old).map_err(table_error)?;
+        }
+        Ok(match kept.as_slice() {
+            [older, _] => *older,
+            _ => Position(0),
+        })
+    }
+}
+
+fn table_error(source: Error) -> TablesError {
+    TablesError { operation: "checkpoint", family: Family::Meta, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_apply::Durable;
+
+    use super::*;
+    use crate::Settings;
+    use crate::testing::{files, kill, tiny, trace, traced};
+
+    #[test]
+    fn the_newest_two_are_kept_and_the_log_may_go_up_to_the_older() {
+        let home = tempfile::tempdir().unwrap();
+        let db = Db::open(home.path(), &Settings::default()).unwrap();
+        let kept = || db.directory.checkpoints().unwrap();
+        for (batch, allowed) in [(10, 0), (20, 10), (30, 20), (40, 30)] {
+            (batch - 9..=batch).for_each(|batch| trace(&db, batch));
+            assert_eq!(db.checkpoint().unwrap(), Position(allowed));
+            assert_eq!(db.flushed(), Position(batch));
+            // Again at the same mark: nothing is made, nothing goes.
+            assert_eq!(db.checkpoint().unwrap(), Position(allowed));
+            assert_eq!(kept().last(), Some(&Position(batch)));
+        }
+        assert_eq!(kept(), [Position(30), Position(40)]);
+        for at in kept() {
+            // A checkpoint is a database: opened in a place of its own it has the rows of its mark.
+            let copy = tempfile::tempdir().unwrap();
+            let place = crate::directory::Directory::open(copy.path()).unwrap();
+            kill(&db, copy.path());
+            place.restore(Some(at)).unwrap();
+            assert_eq!(traced(&Db::open(copy.path(), &tiny()).unwrap()), at.0);
+        }
+    }
+
+    #[test]
+    fn one_taken_while_others_write_is_one_state_at_or_after_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let db = Db::open(home.path(), &tiny()).unwrap();
+        trace(&db, 1);
+        std::thread::scope(|threads| {
+            let writer = threads.spawn(|| (2..=2000).for_each(|batch| trace(&db, batch)));
+            while !writer.is_finished() {
+                db.checkpoint().unwrap();
+            }
+        });
+        for at in db.directory.checkpoints().unwrap() {
+            let copy = tempfile::tempdir().unwrap();
+            kill(&db, copy.path());
+            let place = crate::directory::Directory::open(copy.path()).unwrap();
+            place.restore(Some(at)).unwrap();
+            assert!(traced(&Db::open(copy.path(), &tiny()).unwrap()) >= at.0);
+        }
+    }
+
+    #[test]
+    fn one_that_was_cut_off_is_cleared_away() {
+        let home = tempfile::tempdir().unwrap();
+        let db = Db::open(home.path(), &tiny()).unwrap();
+        (1..=10).for_each(|batch| trace(&db, batch));
+        for name in ["making", "making.tmp"] {
+            std::fs::create_dir_all(home.path().join("checkpoints").join(name)).unwrap();
+        }
+        drop(db);
+        let db = Db::open(home.path(), &tiny()).unwrap();
+        assert!(files(&home.path().join("checkpoints"), "").is_empty());
+        assert_eq!(db.checkpoint().unwrap(), Position(0));
+        assert_eq!(db.directory.checkpoints().unwrap(), [Position(10)]);
+    }
+}
