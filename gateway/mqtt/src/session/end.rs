@@ -10,8 +10,12 @@ use causeway_compute::port::{CloseReason, Command, Error, Reply};
 use causeway_model::Kind;
 
 use super::effect::{Call, Effect, Output, Ticket};
+use super::job::Job;
+use super::subscription::may_overflow;
 use super::{Phase, Session};
-use crate::codec::{ConnAck, Disconnect, Error as Malformed, Holder, Packet, Properties, Property, Reason};
+use crate::codec::{
+    ConnAck, Disconnect, Error as Malformed, Holder, Packet, PacketType, Properties, Property, Reason, Sender,
+};
 
 /// Why and how a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +156,16 @@ impl Session {
             let text = self.problems.then(|| Property::ReasonString(why.into()));
             Properties::new(holder, text).unwrap_or_default()
         };
+        let fits = |packet, otherwise| if reason.fits(packet, Sender::Server) { reason } else { otherwise };
         match (connected, self.version.is_v5()) {
             (true, true) => {
+                let reason = fits(PacketType::Disconnect, Reason::UnspecifiedError);
                 let properties = reason_string(Holder::Disconnect);
                 out.packet(Packet::Disconnect(Disconnect { reason, properties }));
             }
             (true, false) => {}
             (false, v5) => {
+                let reason = fits(PacketType::ConnAck, Reason::ServerUnavailable);
                 let mut refused = ConnAck::refused(self.version, reason);
                 if v5 {
                     refused.properties = reason_string(Holder::ConnAck);
@@ -168,17 +175,17 @@ impl Session {
         }
     }
 
+    /// Gives back the interest of a volatile session; the mailbox goes with the connection.
     fn release_all(&mut self, out: &mut Output) {
-        let volatile = self.identity.is_some_and(|identity| !identity.persistent);
-        let mut queues: Vec<_> = self.subscriptions.overflow().into_iter().collect();
-        for (_, subscription) in self.subscriptions.iter() {
-            queues.push(subscription.queue);
-            if volatile && super::subscription::may_overflow(&subscription.filter) {
-                out.effect(Effect::Release(subscription.filter.clone()));
-            }
+        if self.identity.is_some_and(|identity| identity.persistent) {
+            return;
         }
-        if !queues.is_empty() {
-            out.effect(Effect::Detach(queues));
+        let held = self.subscriptions.iter().map(|(_, subscription)| &subscription.filter);
+        for filter in held.filter(|filter| may_overflow(filter)) {
+            out.effect(Effect::Release(filter.clone()));
+        }
+        if let Some(Job::Subscribe(job)) = self.job.take() {
+            job.into_acquired().for_each(|filter| out.effect(Effect::Release(filter)));
         }
     }
 

@@ -119,7 +119,7 @@ const IDLE: Duration = Duration::from_mins(1);
 
 impl Session {
     /// A connection that has sent nothing yet; `number` is unique on this gateway.
-    pub fn new(shared: Arc<Shared>, number: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, number: u64, now: Now) -> Self {
         let outbound = Outbound::new(&shared);
         Self {
             shared,
@@ -136,9 +136,9 @@ impl Session {
             subscriptions: Subscriptions::default(),
             job: None,
             requests: Requests::new(),
-            progressed: Duration::ZERO,
+            progressed: now.elapsed,
             moved: false,
-            ticked: Duration::ZERO,
+            ticked: now.elapsed,
         }
     }
 
@@ -329,6 +329,9 @@ impl Session {
 
     /// When to call [`Session::tick`], if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
+        if matches!(self.phase, Phase::Fresh) {
+            return Some(self.ticked.saturating_add(self.shared.settings.connect_timeout));
+        }
         if !self.is_online() {
             return None;
         }
@@ -351,6 +354,9 @@ impl Session {
 
     /// Time passed. `lag`: with so many bytes of log between its stored and its real cursor an idle lane is stored too.
     pub fn tick(&mut self, now: Now, lag: u64, out: &mut Output) {
+        if matches!(self.phase, Phase::Fresh) && self.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
+            return self.end(End::from(Cause::ConnectTimeout), out);
+        }
         if !self.is_online() {
             return;
         }
@@ -383,6 +389,8 @@ impl Session {
 
     /// The connection ends for another reason than a packet.
     pub fn ended(&mut self, cause: Cause, out: &mut Output) {
+        // Who has not said CONNECT is told nothing.
+        let cause = if matches!(self.phase, Phase::Fresh) { Cause::Lost } else { cause };
         self.end(End::from(cause), out);
     }
 

@@ -85,6 +85,12 @@ impl Subscribing {
         self.wanted().filter(|wanted| wanted.new).map(|wanted| wanted.queue)
     }
 
+    /// The wildcards whose interest is held for this and for nothing else yet.
+    pub(super) fn into_acquired(self) -> impl Iterator<Item = Filter> {
+        let wanted = self.items.into_iter().filter_map(|item| item.wanted);
+        wanted.filter(|wanted| wanted.acquired).map(|wanted| wanted.filter)
+    }
+
     fn fail_all(&mut self, reason: Reason, which: impl Fn(&Item) -> bool) {
         self.items.iter_mut().filter(|item| which(item)).for_each(|item| item.fail(reason));
     }

@@ -305,11 +305,8 @@ impl Lane {
             state: if flight.state == State::Done { FlightState::Done } else { FlightState::Sent },
         };
         let flights: Vec<_> = self.flights.iter().map(row).collect();
-        (cursor > self.handed || !flights.is_empty()).then_some(LaneProgress {
-            sid,
-            epoch,
-            cursor: (cursor > self.handed).then_some(cursor),
-            flights,
-        })
+        // What was handed over may not have reached the log: the cursor is said again.
+        let known = cursor > Position(0) || !flights.is_empty();
+        known.then_some(LaneProgress { sid, epoch, cursor: Some(cursor), flights })
     }
 }
