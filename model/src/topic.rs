@@ -197,6 +197,11 @@ pub fn in_all_queue(topic: &Topic) -> bool {
     !topic.is_system()
 }
 
+/// The same for a name as it stands in a record, which nobody has checked yet: no topic is in no queue.
+pub fn in_all_queue_name(name: &str) -> bool {
+    Topic::check(name).is_ok() && !name.starts_with('$')
+}
+
 fn check(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);

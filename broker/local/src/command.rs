@@ -1,0 +1,140 @@
+//! A port's command becomes a log record: one encoding, straight into the group's buffer.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use causeway_apply::record::{self, Record, encode_message};
+use causeway_compute::port::{CloseReason, Command, GatewayEvent, Interest, LaneProgress, Owner, Subscribe};
+use causeway_model::{Kind, Message};
+use causeway_storage::{Group, GroupBuilder};
+
+use crate::outcome::to_record_state;
+
+/// Room for a record's frame, header and short fields.
+const OVERHEAD: usize = 96;
+
+/// What commands must keep to before they are logged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Most bytes of a message's body and properties together.
+    pub(crate) message_bytes: usize,
+    /// Most that a session is granted to outlive its connection.
+    pub(crate) session_expiry: Duration,
+}
+
+impl Rules {
+    /// Encodes all commands as one group.
+    ///
+    /// # Errors
+    /// `TooLarge` if a message is over the limit; nothing is logged then.
+    pub(crate) fn encode(&self, commands: Vec<Command>) -> Result<Group, Kind> {
+        let mut bytes = 0;
+        for command in &commands {
+            bytes += OVERHEAD + self.check(command)?;
+        }
+        let mut group = GroupBuilder::with_capacity(bytes);
+        for command in commands {
+            group.record(|buf| self.record(command, buf));
+        }
+        Ok(group.finish())
+    }
+
+    /// About how many bytes the command needs beyond [`OVERHEAD`].
+    fn check(&self, command: &Command) -> Result<usize, Kind> {
+        let message = match command {
+            Command::Publish(message) => message,
+            Command::SessionOpen(open) => match &open.will {
+                Some(will) => &will.message,
+                None => return Ok(open.client.0.len()),
+            },
+            Command::Interest(interest) => return Ok(interest.filter.as_str().len()),
+            Command::Subscribe(subscribe) => return Ok(subscribe.filter.as_str().len() + 16 * subscribe.from.len()),
+            Command::Unsubscribe { filter, .. } => return Ok(filter.as_str().len()),
+            Command::Progress(lanes) => return Ok(lanes.iter().map(|lane| 40 + 20 * lane.flights.len()).sum()),
+            Command::TopicPut { name, .. } | Command::TopicDrop { name, .. } => return Ok(name.len()),
+            Command::SessionClose { .. } | Command::Gateway { .. } => return Ok(0),
+        };
+        let content = message.body.len() + message.properties.encoded().len();
+        if content > self.message_bytes {
+            return Err(Kind::TooLarge);
+        }
+        Ok(content + names(message))
+    }
+
+    fn record(&self, command: Command, buf: &mut BytesMut) {
+        let record = match command {
+            // The common case borrows: the body is copied once, from the socket's buffer to the group's.
+            Command::Publish(message) => return encode_message(&message, None, buf),
+            Command::Interest(interest) => Record::Interest(to_interest(interest)),
+            Command::SessionOpen(open) => Record::SessionOpen(record::SessionOpen {
+                namespace: open.namespace,
+                client: open.client,
+                clean_start: open.clean_start,
+                expiry: open.expiry.min(self.session_expiry),
+                owner: open.owner,
+                will: open.will.map(|will| record::Will::new(&will.message, will.delay)),
+            }),
+            Command::SessionClose { sid, epoch, reason, expiry } => Record::SessionClose(record::SessionClose {
+                sid,
+                epoch,
+                reason: to_reason(reason),
+                expiry: expiry.map(|expiry| expiry.min(self.session_expiry)),
+            }),
+            Command::Subscribe(Subscribe { sid, epoch, filter, options, from }) => {
+                Record::Subscribe(record::Subscribe { sid, epoch, filter, options, from })
+            }
+            Command::Unsubscribe { sid, epoch, filter } => {
+                Record::Unsubscribe(record::Unsubscribe { sid, epoch, filter })
+            }
+            Command::Progress(lanes) => Record::Progress(lanes.into_iter().map(to_lane).collect()),
+            Command::Gateway { incarnation, event } => Record::Gateway(record::Gateway {
+                incarnation,
+                event: match event {
+                    GatewayEvent::Joined => record::GatewayEvent::Joined,
+                    GatewayEvent::Lost => record::GatewayEvent::Lost,
+                },
+            }),
+            Command::TopicPut { namespace, name, queues } => {
+                Record::TopicPut(record::TopicPut { namespace, name, queues })
+            }
+            Command::TopicDrop { namespace, name } => Record::TopicDrop(record::TopicDrop { namespace, name }),
+        };
+        record.encode(buf);
+    }
+}
+
+fn names(message: &Message) -> usize {
+    message.namespace.as_str().len() + message.topic.as_str().len() + message.publisher.client.0.len()
+}
+
+fn to_interest(Interest { add, namespace, filter, owner }: Interest) -> record::Interest {
+    let owner = match owner {
+        Owner::Session(sid) => record::Owner::Session(sid),
+        Owner::Gateway(incarnation) => record::Owner::Gateway(incarnation),
+    };
+    record::Interest { add, namespace, filter, owner }
+}
+
+fn to_reason(reason: CloseReason) -> record::CloseReason {
+    match reason {
+        CloseReason::Orderly => record::CloseReason::Orderly,
+        CloseReason::OrderlyWithWill => record::CloseReason::OrderlyWithWill,
+        CloseReason::ConnectionLost => record::CloseReason::ConnectionLost,
+        CloseReason::Server => record::CloseReason::Server,
+        CloseReason::GatewayLost => record::CloseReason::GatewayLost,
+    }
+}
+
+fn to_lane(LaneProgress { sid, epoch, cursor, flights }: LaneProgress) -> record::LaneProgress {
+    let flights = flights
+        .into_iter()
+        .map(|flight| record::InFlight {
+            stamp: flight.stamp,
+            position: flight.position,
+            qos: flight.qos,
+            pid: flight.pid,
+            state: to_record_state(flight.state),
+        })
+        .collect();
+    record::LaneProgress { sid, epoch, cursor, flights }
+}

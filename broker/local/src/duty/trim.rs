@@ -1,0 +1,113 @@
+//! How much of the log may go: by age, by size, by what the disk has left, and never what is younger than it may be.
+
+use causeway_apply::{Durable, Outcome, Record, record};
+use causeway_model::{Millis, Position};
+use causeway_replication::Priority;
+use causeway_storage::Reader;
+
+use super::{Duties, PutOff};
+use crate::settings::{Retention, Watermarks};
+
+/// What need not be read again at every tick.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The log's first position, and the time of the batch there.
+    oldest: Option<(Position, Millis)>,
+}
+
+/// What decides.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    /// The first position that is still needed.
+    first: Position,
+    /// End of the log.
+    end: Position,
+    /// When the oldest batch was appended, by the leader's clock.
+    oldest: Millis,
+    now: Millis,
+    /// Free bytes of the file system, and those that earlier trims will free.
+    free: u64,
+}
+
+impl Facts {
+    /// Where size and disk want the log to begin. Age wants more only if the oldest batch is over it.
+    fn by_bytes(&self, retention: &Retention, disk: &Watermarks) -> Position {
+        let kept = self.end.0.saturating_sub(self.first.0);
+        let over = retention.max_bytes.map_or(0, |max| kept.saturating_sub(max));
+        let missing = disk.trim_below.saturating_sub(self.free);
+        self.first.plus(over.max(missing))
+    }
+
+    fn is_old(&self, retention: &Retention) -> bool {
+        retention.max_age.is_some_and(|max| self.now.since(self.oldest) > max)
+    }
+}
+
+impl<T: Durable> Duties<T> {
+    pub(super) fn trim(&mut self, term: u64) -> Result<(), PutOff> {
+        let facts = self.facts()?;
+        // Before anything is trimmed for it: what is young enough to stay must be able to.
+        self.view.set_full(facts.free < self.disk.refuse_below);
+        let mut target = facts.by_bytes(&self.retention, &self.disk);
+        if let Some(max_age) = self.retention.max_age
+            && facts.is_old(&self.retention)
+        {
+            target = target.max(self.younger_than(&facts, max_age)?);
+        }
+        if target.0.saturating_sub(facts.first.0) < self.retention.step_bytes {
+            return Ok(());
+        }
+        let target = target.min(self.younger_than(&facts, self.retention.min_age)?);
+        if target <= facts.first {
+            return Ok(());
+        }
+        let record = Record::Trim(record::Trim { first: target });
+        match self.log(term, &[record], Priority::MakesRoom)?.first() {
+            Some(Outcome::Rejected(reason)) => tracing::warn!(?reason, %target, "the log cannot be trimmed"),
+            _ => tracing::info!(from = %facts.first, to = %target, "log trimmed"),
+        }
+        Ok(())
+    }
+
+    fn facts(&mut self) -> Result<Facts, PutOff> {
+        let (first, end, now) = (self.view.first(), self.view.applied(), self.clock.now());
+        let oldest = match self.trim.oldest {
+            Some((at, time)) if at == first => time,
+            _ => {
+                let time = self.reader.batches(first).next().transpose()?.map_or(now, |batch| batch.header.time);
+                self.trim.oldest = Some((first, time));
+                time
+            }
+        };
+        let space = self.fs.space(&self.dir).map_err(|source| PutOff::Space { dir: self.dir.clone(), source })?;
+        // Trimmed, and not removed yet: counting it as missing would trim for the same bytes twice.
+        let pending = first.0.saturating_sub(self.reader.first().0);
+        Ok(Facts { first, end, oldest, now, free: space.free.saturating_add(pending) })
+    }
+
+    /// Where the first batch starts that is at most `age` old.
+    fn younger_than(&self, facts: &Facts, age: std::time::Duration) -> Result<Position, PutOff> {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let cutoff = Millis(facts.now.0.saturating_sub(age));
+        search(&self.reader, facts.first, facts.end, cutoff)
+    }
+}
+
+/// Where the first batch starts that was appended at `cutoff` or later, or the end. Where the clock stepped back the
+/// answer is one of several; each of them is as old as the cutoff by the clock of its time.
+fn search(reader: &Reader, first: Position, end: Position, cutoff: Millis) -> Result<Position, PutOff> {
+    let (mut from, mut upto) = (first, end);
+    while from < upto {
+        let middle = Position(from.0 + (upto.0 - from.0) / 2);
+        let Some(batch) = reader.batches(middle).next().transpose()? else {
+            upto = middle;
+            continue;
+        };
+        if batch.header.time < cutoff {
+            from = batch.end();
+        } else {
+            upto = batch.header.position;
+        }
+    }
+    Ok(from.clamp(first, end))
+}

@@ -1,0 +1,135 @@
+//! Makes tables durable, and says what of the log nobody needs any more.
+//!
+//! A thread of its own: a flush waits for the disk, and the apply thread must not. In this order, so that whatever goes
+//! is covered by what stays:
+//!
+//! ```text
+//! read mark and first position ─► flush, waited ─► floor of the index ─► checkpoint, if segments could go ─► release
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_apply::{ApplyError, Durable, read};
+use causeway_model::Position;
+use parking_lot::{Condvar, Mutex};
+
+use crate::settings::Flush;
+
+/// What the apply thread tells the flusher.
+pub(crate) struct Dirty {
+    state: Mutex<State>,
+    wake: Condvar,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    applied: Position,
+    flushed: Position,
+    hurry: bool,
+    stop: bool,
+}
+
+impl State {
+    fn behind(&self) -> u64 {
+        self.applied.0.saturating_sub(self.flushed.0)
+    }
+}
+
+impl Dirty {
+    pub(crate) fn new(bytes: u64) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), bytes }
+    }
+
+    /// Everything below is applied. Wakes the flusher when there was nothing to flush before, or now is enough.
+    pub(crate) fn applied(&self, upto: Position) {
+        let mut state = self.state.lock();
+        let before = state.behind();
+        state.applied = upto;
+        let now = state.behind();
+        if before == 0 || (before < self.bytes && now >= self.bytes) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What is applied is durable already: where the tables were opened.
+    pub(crate) fn opened(&self, at: Position) {
+        let mut state = self.state.lock();
+        state.applied = at;
+        state.flushed = at;
+    }
+
+    /// What is applied is to be flushed now.
+    pub(crate) fn hurry(&self) {
+        self.state.lock().hurry = true;
+        self.wake.notify_one();
+    }
+
+    fn flushed(&self, upto: Position) {
+        let mut state = self.state.lock();
+        state.flushed = state.flushed.max(upto);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.wake.notify_one();
+    }
+
+    /// Sleeps until a flush is due. False when this is the last one.
+    fn wait(&self, interval: Duration) -> bool {
+        let mut state = self.state.lock();
+        while state.behind() == 0 && !state.stop {
+            self.wake.wait(&mut state);
+        }
+        // Dirty: wait for more, but not for ever.
+        let early = |state: &mut State| state.behind() < self.bytes && !state.hurry && !state.stop;
+        self.wake.wait_while_for(&mut state, early, interval);
+        state.hurry = false;
+        !state.stop
+    }
+}
+
+/// The rest of what a flush needs; lives on the flusher's thread.
+pub(crate) struct Flusher<T> {
+    pub(crate) tables: Arc<T>,
+    pub(crate) dirty: Arc<Dirty>,
+    pub(crate) settings: Flush,
+    /// A checkpoint is worth taking when it lets so many bytes of log go.
+    pub(crate) step_bytes: u64,
+    /// How far checkpoints allow the log to be cut.
+    pub(crate) cut: Position,
+    /// Lets the log go below a position.
+    pub(crate) release: Box<dyn Fn(Position) + Send>,
+}
+
+impl<T: Durable> Flusher<T> {
+    /// Runs until stopped, flushes once more, and says why if it cannot go on.
+    pub(crate) fn run(mut self) -> Result<(), ApplyError> {
+        loop {
+            let more = self.dirty.wait(self.settings.interval);
+            self.flush()?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ApplyError> {
+        // Read before the flush, so that it covers them.
+        let mark = read::applied(&*self.tables)?;
+        let first = read::first(&*self.tables)?;
+        self.tables.flush()?;
+        self.dirty.flushed(mark.position);
+        self.tables.set_floor(first);
+        if first.0.saturating_sub(self.cut.0) >= self.step_bytes {
+            self.cut = self.tables.checkpoint()?;
+            if self.cut == Position(0) {
+                // The very first one: a second makes the pair that the log may be cut below.
+                self.cut = self.tables.checkpoint()?;
+            }
+        }
+        (self.release)(first.min(self.cut));
+        Ok(())
+    }
+}
