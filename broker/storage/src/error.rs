@@ -240,6 +240,8 @@ pub enum Evidence {
         /// Where that one starts.
         first: Position,
     },
+    /// Its header is whole and says so.
+    Whole,
     /// A segment is given its name only once its header and its whole length are durable.
     Sealed,
 }
@@ -282,6 +284,13 @@ impl Error {
             }
             Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } => Kind::Unavailable,
         }
+    }
+}
+
+impl Error {
+    /// Whether the file system said that there is no such file.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -346,6 +355,7 @@ impl fmt::Display for Evidence {
             Self::Committed { committed } => write!(f, "a later batch knew index {committed} as committed"),
             Self::Mark { index } => write!(f, "the tables have applied index {index}"),
             Self::LaterSegment { first } => write!(f, "the log goes on in the segment at {first}"),
+            Self::Whole => f.write_str("its header is whole"),
             Self::Sealed => f.write_str("a segment is whole before it gets its name"),
         }
     }

@@ -38,6 +38,8 @@ pub struct Opened {
 pub fn create(fs: Arc<dyn Fs>, dir: &Path, options: Options, lineage: Lineage) -> Result<Opened> {
     options.validate()?;
     fs.create_dir(dir).during(Operation::CreateDir, dir)?;
+    // Once before the lock, so that a directory of somebody else is left as it is, and once under it.
+    recovery::list(&*fs, dir)?;
     let lock = lock(&*fs, dir)?;
     if !recovery::list(&*fs, dir)?.is_empty() {
         return Err(Error::Exists { dir: dir.to_owned() });
@@ -60,6 +62,11 @@ pub fn create(fs: Arc<dyn Fs>, dir: &Path, options: Options, lineage: Lineage) -
 /// see [`crate::recovery`] for what is cut instead.
 pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options, mark: Mark) -> Result<Opened> {
     options.validate()?;
+    let missing = || Error::Missing { dir: dir.to_owned() };
+    let segments = recovery::list(&*fs, dir).map_err(|error| if error.is_not_found() { missing() } else { error })?;
+    if segments.is_empty() {
+        return Err(missing());
+    }
     let lock = lock(&*fs, dir)?;
     let found = recovery::recover(&*fs, dir, mark)?;
     let spare = Spare::start(fs.clone(), dir, &options)?;
@@ -72,7 +79,6 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Guard>> {
     match fs.lock(&path) {
         Ok(Lock::Ours(guard)) => Ok(guard),
         Ok(Lock::Held(holder)) => Err(Error::Locked { dir: dir.to_owned(), holder }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing { dir: dir.to_owned() }),
         Err(error) => Err(error).during(Operation::Lock, &path),
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes zeros over `from..to`, up to 1 MiB a call.
 pub(crate) fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {

@@ -11,15 +11,16 @@
 //! The same seed and the same calls give the same losses; a handle from before a crash is dead after it.
 
 mod loss;
+mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::loss::{Change, NameChange, Random};
+use self::loss::{Change, NameChange};
+use self::state::{Inode, Plan, State};
 use super::{Entry, File, Fs, Guard, Lock, Mode, Space};
 
 /// A simulated disk. A clone is another handle to it.
@@ -47,62 +48,10 @@ pub enum Op {
     Remove,
 }
 
-#[derive(Debug)]
-struct State {
-    random: Random,
-    files: BTreeMap<u64, Inode>,
-    next_file: u64,
-    dirs: BTreeSet<PathBuf>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    name_changes: Vec<NameChange>,
-    locks: BTreeSet<PathBuf>,
-    capacity: Option<u64>,
-    /// Counts crashes: a handle of an older epoch is dead.
-    epoch: u64,
-    /// Changes so far: everything but opening to read, and reading.
-    changes: u64,
-    syncs: u64,
-    cut_at: Option<u64>,
-    off: bool,
-    plan: Option<Plan>,
-}
-
-#[derive(Debug)]
-struct Plan {
-    op: Op,
-    skip: u64,
-    kind: io::ErrorKind,
-    times: u64,
-}
-
-#[derive(Debug, Default)]
-struct Inode {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    changes: Vec<Change>,
-}
-
 impl Sim {
     /// An empty disk without end, whose losses follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            random: Random::new(seed),
-            files: BTreeMap::new(),
-            next_file: 0,
-            dirs: BTreeSet::from([PathBuf::from("/")]),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            name_changes: Vec::new(),
-            locks: BTreeSet::new(),
-            capacity: None,
-            epoch: 0,
-            changes: 0,
-            syncs: 0,
-            cut_at: None,
-            off: false,
-            plan: None,
-        })))
+        Self(Arc::new(Mutex::new(State::new(seed))))
     }
 
     /// How many changes were made so far: a run of n changes has n places where the power can go.
@@ -163,84 +112,6 @@ impl Sim {
         state.names.insert(path.to_owned(), file);
         state.durable_names.insert(path.to_owned(), file);
         state.files.insert(file, Inode { now: bytes.clone(), durable: bytes, changes: Vec::new() });
-    }
-}
-
-impl State {
-    fn used(&self) -> u64 {
-        self.names.values().filter_map(|file| self.files.get(file)).map(|inode| inode.now.len() as u64).sum()
-    }
-
-    fn new_file(&mut self) -> u64 {
-        self.next_file += 1;
-        self.files.insert(self.next_file, Inode::default());
-        self.next_file
-    }
-
-    /// Whether this operation goes on; what it leaves half done when it does not is the caller's.
-    fn admit(&mut self, op: Op, epoch: u64, change: bool) -> io::Result<()> {
-        if self.off || epoch != self.epoch {
-            return Err(io::Error::other("the power is off"));
-        }
-        if change {
-            let at = self.changes;
-            self.changes += 1;
-            if self.cut_at.is_some_and(|cut| at >= cut) {
-                self.off = true;
-                return Err(io::Error::other("the power went off"));
-            }
-        }
-        if let Some(plan) = &mut self.plan
-            && plan.op == op
-        {
-            if plan.skip > 0 {
-                plan.skip -= 1;
-            } else if plan.times > 0 {
-                plan.times -= 1;
-                return Err(plan.kind.into());
-            }
-        }
-        Ok(())
-    }
-
-    fn crash(&mut self) {
-        self.off = false;
-        self.cut_at = None;
-        self.plan = None;
-        self.epoch += 1;
-        self.locks.clear();
-        let changes = std::mem::take(&mut self.name_changes);
-        loss::survive_names(&mut self.random, &mut self.durable_names, changes);
-        self.names.clone_from(&self.durable_names);
-        let named: BTreeSet<u64> = self.names.values().copied().collect();
-        self.files.retain(|file, _| named.contains(file));
-        for inode in self.files.values_mut() {
-            let changes = std::mem::take(&mut inode.changes);
-            loss::survive(&mut self.random, &mut inode.durable, &changes);
-            inode.now.clone_from(&inode.durable);
-        }
-    }
-
-    fn inode(&mut self, file: u64) -> io::Result<&mut Inode> {
-        self.files.get_mut(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    /// Writes as much of `bytes` as there is room for.
-    fn write(&mut self, file: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let free = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
-        let inode = self.inode(file)?;
-        let room = (inode.now.len() as u64).saturating_add(free).saturating_sub(at);
-        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let (now, over) = bytes.split_at(fits);
-        inode.apply(Change::Write { at, bytes: now.to_vec() });
-        if over.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
-    }
-}
-
-impl Inode {
-    fn apply(&mut self, change: Change) {
-        change.apply(&mut self.now);
-        self.changes.push(change);
     }
 }
 
@@ -322,6 +193,9 @@ impl Fs for Sim {
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         let mut state = self.0.lock();
+        if !path.parent().is_some_and(|dir| state.dirs.contains(dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if !state.locks.insert(path.to_owned()) {
             return Ok(Lock::Held(Some(std::process::id())));
         }

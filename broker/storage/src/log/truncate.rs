@@ -60,6 +60,7 @@ impl Writer {
         self.active = Active { segment, file, limit };
         self.end = cut.end;
         self.last = cut.last;
+        self.unsynced = None;
         shared.durable.set(cut.end);
         Ok(())
     }

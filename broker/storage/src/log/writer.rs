@@ -24,6 +24,8 @@ pub struct Writer {
     pub(super) end: Position,
     pub(super) last: Option<Link>,
     pub(super) committed: u64,
+    /// The first index that is not durable yet.
+    pub(super) unsynced: Option<u64>,
     // Before the lock: its thread still works in the directory.
     spare: Spare,
     _lock: Box<dyn Guard>,
@@ -67,7 +69,17 @@ impl Writer {
         let segment = shared.segments.newest().ok_or_else(|| Error::Missing { dir: shared.dir.clone() })?;
         let active = Active { segment, file: tail.file, limit: tail.limit };
         let end = shared.end.get();
-        Ok(Self { shared, options, active, end, last: tail.last, committed: tail.committed, spare, _lock: lock })
+        Ok(Self {
+            shared,
+            options,
+            active,
+            end,
+            last: tail.last,
+            committed: tail.committed,
+            unsynced: None,
+            spare,
+            _lock: lock,
+        })
     }
 
     /// Seals a draft and writes it. It can be read at once, and it is not durable before [`Self::sync`] returns.
@@ -116,9 +128,9 @@ impl Writer {
     }
 
     fn store(&mut self, batch: Batch) -> Result<Arc<Batch>> {
-        // `committed` = 0 in a header means index 0, or nothing. It can only mean index 0 if no later batch can be in one
-        // sync group with it: recovery relies on that.
-        if self.last.is_some_and(|last| last.index == 0) {
+        // Recovery takes a header's committed index as proof that the batches up to it were durable here: so they must
+        // be. (Index 0 can be called committed before it is, 0 being the least there is to say: it is synced alone.)
+        if self.unsynced.is_some_and(|first| first <= batch.header.committed) {
             self.sync()?;
         }
         self.make_room(&batch)?;
@@ -127,6 +139,7 @@ impl Writer {
         self.active.segment.note(batch.header.index, batch.header.position);
         self.end = batch.end();
         self.last = Some(batch.link());
+        self.unsynced.get_or_insert(batch.header.index);
         self.committed = batch.header.committed;
         self.shared.ring.push(batch.clone(), self.shared.durable.get());
         self.shared.end.set(self.end);
@@ -143,6 +156,7 @@ impl Writer {
         if self.shared.durable.get() < self.end {
             let synced = self.active.file.sync_data().during(Operation::Sync, &self.active.segment.path);
             self.shared.poison.by(synced)?;
+            self.unsynced = None;
             self.shared.durable.set(self.end);
             self.shared.ring.synced(self.end);
         }
@@ -157,8 +171,11 @@ impl Writer {
         if self.end > self.active.segment.first() {
             return self.roll(batch);
         }
-        // The segment is empty and yet too small: a batch of this size gets it for itself.
+        // The segment is empty and yet too small: a batch of this size gets it for itself. Synced, since a header that
+        // goes past the end of its file is taken for damage.
         let limit = self.extend(&*self.active.file, &self.active.segment.path, self.end, batch)?;
+        let synced = self.active.file.sync_data().during(Operation::Sync, &self.active.segment.path);
+        self.shared.poison.by(synced)?;
         self.active.limit = limit;
         Ok(())
     }

@@ -35,14 +35,14 @@ impl Cursor {
             if self.from >= durable {
                 return Ok(None);
             }
+            let floor = self.shared.floor.get();
+            if self.from < floor {
+                return Err(Error::Trimmed { position: self.from, first: floor });
+            }
             if let Some(batch) = self.shared.ring.batch(self.from).filter(|batch| batch.end() <= durable) {
                 self.walk = None;
                 self.from = batch.end();
                 return Ok(Some(batch));
-            }
-            let floor = self.shared.floor.get();
-            if self.from < floor {
-                return Err(Error::Trimmed { position: self.from, first: floor });
             }
             let mut walk = match self.walk.take() {
                 Some(walk) => walk,

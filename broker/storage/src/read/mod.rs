@@ -115,12 +115,12 @@ impl Reader {
     }
 
     fn record(&self, at: Position, page: &mut Page) -> Result<Bytes> {
-        if let Some(payload) = self.cached(at) {
-            return Ok(payload);
-        }
         let (first, end) = (self.first(), self.durable());
         if at < first {
             return Err(Error::Trimmed { position: at, first });
+        }
+        if let Some(payload) = self.cached(at) {
+            return Ok(payload);
         }
         if at >= end {
             return Err(Error::Beyond { position: at, end });
