@@ -1,10 +1,10 @@
 //! Valid packets of every type and version, as proptest strategies.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use causeway_mqtt::codec::{
-    Ack, Auth, ConnAck, Connect, Disconnect, FilterOptions, Holder, Packet, PacketId, PacketType, Properties, Property,
-    PropertyId, Publish, Qos, Reason, RetainHandling, Sender, SubAck, Subscribe, Text, UnsubAck, Unsubscribe, Version,
-    Will,
+    Ack, Auth, ConnAck, Connect, Decoder, Disconnect, Error, FilterOptions, Holder, Limits, Packet, PacketId,
+    PacketType, Properties, Property, PropertyId, Publish, Qos, Reason, RetainHandling, Sender, SubAck, Subscribe,
+    Text, UnsubAck, Unsubscribe, Version, Will,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -307,27 +307,31 @@ fn auth(sender: Sender) -> impl Strategy<Value = Auth> {
 }
 
 /// A decoder that has this version and reads what `sender` sends, and, for a server's, the CONNECT that set it up.
-pub(crate) fn decoder(version: Version, sender: Sender) -> causeway_mqtt::codec::Decoder {
-    use causeway_mqtt::codec::{Decoder, Limits};
+pub(crate) fn decoder(version: Version, sender: Sender) -> Decoder {
     let limits = Limits::packet(1 << 29);
     if sender == Sender::Server {
         return Decoder::client(version, limits);
     }
     let mut decoder = Decoder::server(limits);
-    let mut bytes = bytes::BytesMut::new();
+    let mut bytes = BytesMut::new();
     Packet::Connect(Box::new(Connect::new(version, "setup"))).encode(version, &mut bytes).unwrap();
     assert!(decoder.decode(&mut bytes).unwrap().is_some());
     decoder
 }
 
 /// Decodes one packet as the first of its connection if it is a CONNECT, and as a later one if it is not.
-pub(crate) fn decode(
+pub(crate) fn decode(version: Version, sender: Sender, bytes: &[u8]) -> Result<Option<Packet>, Error> {
+    decode_with_version(version, sender, bytes).0
+}
+
+/// [`decode`], and the version that the packet is in: a CONNECT says its own.
+pub(crate) fn decode_with_version(
     version: Version,
     sender: Sender,
     bytes: &[u8],
-) -> Result<Option<Packet>, causeway_mqtt::codec::Error> {
-    use causeway_mqtt::codec::{Decoder, Limits};
+) -> (Result<Option<Packet>, Error>, Version) {
     let first = bytes.first().is_some_and(|byte| byte >> 4 == 1) && sender == Sender::Client;
     let mut decoder = if first { Decoder::server(Limits::packet(1 << 29)) } else { decoder(version, sender) };
-    decoder.decode(&mut bytes::BytesMut::from(bytes))
+    let decoded = decoder.decode(&mut BytesMut::from(bytes));
+    (decoded, decoder.version().unwrap_or(version))
 }

@@ -5,6 +5,7 @@
 //! <MQTT>        a string or binary field with its two length bytes
 //! [ … ]         a block of properties with its length
 //! 'abc'         bare ASCII
+//! !             at the start: the remaining length is in the bytes that follow
 //! ```
 //!
 //! The remaining length is filled in. [`raw`] takes the bytes as they are.
@@ -22,7 +23,10 @@ use causeway_mqtt::codec::{Decoder, Error, Packet, Reason, Sender, Version};
 use crate::sample;
 
 /// A packet in the notation above.
-pub(super) fn packet(notation: &str) -> Vec<u8> {
+pub(crate) fn packet(notation: &str) -> Vec<u8> {
+    if let Some(whole) = notation.strip_prefix('!') {
+        return raw(whole);
+    }
     let body = raw(notation);
     let mut packet = vec![body[0]];
     packet.extend(varint(body.len() - 1));
@@ -62,7 +66,7 @@ pub(super) fn raw(notation: &str) -> Vec<u8> {
     stack.remove(0)
 }
 
-pub(super) fn varint(mut value: usize) -> Vec<u8> {
+pub(crate) fn varint(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let group = u8::try_from(value % 128).unwrap();
@@ -79,13 +83,13 @@ pub(super) fn varint(mut value: usize) -> Vec<u8> {
 pub(super) type Refused = (&'static str, &'static str, &'static str, Reason, &'static str);
 
 /// One packet that is accepted: versions, sender, notation.
-pub(super) type Accepted = (&'static str, &'static str, &'static str);
+pub(crate) type Accepted = (&'static str, &'static str, &'static str);
 
-pub(super) fn versions(digits: &str) -> impl Iterator<Item = Version> + '_ {
+pub(crate) fn versions(digits: &str) -> impl Iterator<Item = Version> + '_ {
     Version::ALL.into_iter().filter(move |version| digits.contains(&version.level().to_string()))
 }
 
-pub(super) fn senders(letters: &str) -> impl Iterator<Item = Sender> + '_ {
+pub(crate) fn senders(letters: &str) -> impl Iterator<Item = Sender> + '_ {
     [('c', Sender::Client), ('s', Sender::Server)].into_iter().filter(|(c, _)| letters.contains(*c)).map(|(_, s)| s)
 }
 
