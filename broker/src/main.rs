@@ -1,1 +1,106 @@
-fn main() {}
+//! The broker's binary: reads the command line, then serves or runs one tool.
+
+mod args;
+mod listing;
+mod numbers;
+mod open;
+mod routes;
+mod settings;
+mod tool;
+mod view;
+mod wire;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use args::{Cli, IndexTool, LogTool, Place, QueueTool, Serve, Tool};
+use causeway_model::Position;
+use clap::Parser;
+use settings::Settings;
+use tool::{index, inspect, queue};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.tool {
+        None => serve(&cli.serve),
+        Some(tool) => {
+            log_to_stderr("warn")?;
+            match run_tool(tool, &mut io::stdout().lock()) {
+                // Somebody read enough: `… | head`.
+                Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+                    Ok(())
+                }
+                end => end,
+            }
+        }
+    }
+}
+
+fn serve(args: &Serve) -> Result<()> {
+    let settings = configuration(args)?;
+    if args.print_config {
+        write!(io::stdout(), "{}", settings.to_toml()?)?;
+        return Ok(());
+    }
+    if args.check {
+        return Ok(());
+    }
+    log_to_stderr(&settings.log)?;
+    wire::run(&settings)
+}
+
+fn configuration(args: &Serve) -> Result<Settings> {
+    let mut settings = match &args.config {
+        None => Settings::default(),
+        Some(file) => {
+            let text = settings::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            settings::parse(&text).map_err(|problems| {
+                anyhow::anyhow!("{} has {} problems:\n  {}", file.display(), problems.len(), problems.join("\n  "))
+            })?
+        }
+    };
+    if let Some(data) = &args.data {
+        settings.data.clone_from(data);
+    }
+    if let Some(mqtt) = args.mqtt {
+        settings.mqtt.bind = vec![mqtt];
+    }
+    if let Some(admin) = args.admin {
+        settings.admin.bind = admin;
+    }
+    let problems = settings.validate();
+    if !problems.is_empty() {
+        bail!("the settings have {} problems:\n  {}", problems.len(), problems.join("\n  "));
+    }
+    Ok(settings)
+}
+
+fn run_tool(tool: Tool, out: &mut dyn Write) -> Result<()> {
+    match tool {
+        Tool::Log(LogTool::Inspect { data, from, batches, records }) => {
+            inspect::run(&data, &inspect::View { from: Position(from), batches, records }, out)
+        }
+        Tool::Queue(QueueTool::Read { filter, namespace, after, limit, place }) => {
+            queue::read(&source(place), queue::Ask { namespace, filter, after, limit }, out)
+        }
+        Tool::Queue(QueueTool::List { scan, place }) => queue::list(&source(place), scan, out),
+        Tool::Index(IndexTool::Rebuild { data }) => index::rebuild(&of(data), out),
+    }
+}
+
+fn source(place: Place) -> queue::Source {
+    place.data.map_or(queue::Source::Admin(place.admin), |data| queue::Source::Data(Box::new(of(data))))
+}
+
+fn of(data: PathBuf) -> Settings {
+    Settings { data, ..Settings::default() }
+}
+
+fn log_to_stderr(directives: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(directives).with_context(|| format!("log: {directives:?}"))?;
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+    Ok(())
+}

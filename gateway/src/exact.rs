@@ -4,12 +4,13 @@
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serializer};
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-pub(crate) fn serialize<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `#[serde(with)]`: the size in the largest unit that divides it.
+pub fn serialize<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&text(*size))
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+/// For `#[serde(with)]`: whatever `ByteSize` reads, a number of bytes or a text with a unit.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
     ByteSize::deserialize(deserializer)
 }
 

@@ -1,0 +1,316 @@
+//! The configuration: one TOML file, typed, every key with a default; every problem reported at once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// The whole configuration of a broker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Directory of log and index.
+    pub(crate) data: PathBuf,
+    /// What is logged: a level, or directives such as `info,causeway_mqtt=debug`.
+    pub(crate) log: String,
+    /// The admin HTTP listener.
+    pub(crate) admin: causeway_compute::admin::Settings,
+    /// The commit log.
+    pub(crate) storage: Storage,
+    /// What may be forgotten, and when.
+    pub(crate) retention: Retention,
+    /// What happens as the disk fills.
+    pub(crate) disk: Disk,
+    /// The tables.
+    pub(crate) index: Index,
+    /// How the process ends.
+    pub(crate) drain: Drain,
+    /// MQTT.
+    pub(crate) mqtt: causeway_gateway::Mqtt,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Storage {
+    /// Size of a segment file.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) segment: ByteSize,
+    /// Memory for the log's tail, from which readers that keep up are served.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) tail: ByteSize,
+    /// What one sync writes at most, unless one proposal alone is larger.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) batch: ByteSize,
+    /// The largest message: body and properties.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) max_message: ByteSize,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Messages older than this are forgotten. Absent: age alone forgets nothing.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_age: Option<Duration>,
+    /// Over this size of the log the oldest messages are forgotten. Absent: size alone forgets nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_size: Option<ByteSize>,
+    /// Nothing younger is ever forgotten, even when the disk fills: then writes are refused. What a session may be
+    /// granted as its expiry is capped to it.
+    #[serde(with = "humantime_serde")]
+    pub(crate) min_age: Duration,
+}
+
+/// `[disk]`, in free bytes of the file system that holds the data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Disk {
+    /// Below it, messages are forgotten before their age or the log's size asks for it.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) trim_below: ByteSize,
+    /// Below it, writes are refused until there is room again; reads go on.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) refuse_below: ByteSize,
+}
+
+/// `[index]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Index {
+    /// Memory for memtables and blocks together.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) memory: ByteSize,
+    /// Tables are made durable after so many bytes of log: what a restart after a crash applies again.
+    #[serde(with = "causeway_gateway::exact")]
+    pub(crate) flush_size: ByteSize,
+    /// And so long after the first change that is not durable in them.
+    #[serde(with = "humantime_serde")]
+    pub(crate) flush_interval: Duration,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Drain {
+    /// How long a stop may take before connections are cut.
+    #[serde(with = "humantime_serde")]
+    pub(crate) deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            log: "info".to_owned(),
+            admin: causeway_compute::admin::Settings::default(),
+            storage: Storage::default(),
+            retention: Retention::default(),
+            disk: Disk::default(),
+            index: Index::default(),
+            drain: Drain::default(),
+            mqtt: causeway_gateway::Mqtt::default(),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        let local = causeway_local::Settings::default();
+        Self {
+            segment: ByteSize::b(local.log.segment_bytes),
+            tail: size(local.log.tail_bytes),
+            batch: size(local.commit.batch_bytes),
+            max_message: size(local.message_bytes),
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let hours = |hours| Duration::from_secs(hours * 3600);
+        // A device that was off over night finds its session and its messages.
+        Self { max_age: Some(hours(7 * 24)), max_size: None, min_age: hours(24) }
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        let causeway_local::Watermarks { trim_below, refuse_below } = causeway_local::Settings::default().disk;
+        Self { trim_below: ByteSize::b(trim_below), refuse_below: ByteSize::b(refuse_below) }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let flush = causeway_local::Settings::default().flush;
+        Self {
+            memory: size(causeway_index::Settings::default().memory_bytes),
+            flush_size: ByteSize::b(flush.bytes),
+            flush_interval: flush.interval,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(20) }
+    }
+}
+
+fn size(bytes: usize) -> ByteSize {
+    ByteSize::b(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// The text of a configuration file.
+#[expect(clippy::disallowed_methods, reason = "storage's file system is for data; this is the operator's own file")]
+pub(crate) fn read(file: &Path) -> io::Result<String> {
+    String::from_utf8(std::fs::read(file)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Makes settings of a configuration file's text.
+///
+/// # Errors
+/// Every problem of the file, one a line: syntax, unknown keys, values of the wrong type, values out of range.
+pub(crate) fn parse(text: &str) -> Result<Settings, Vec<String>> {
+    let table: Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string()])?;
+    let mut problems = Vec::new();
+    each_leaf(&table, &mut Vec::new(), &mut |path, value| {
+        // Alone on top of the defaults, so that one bad key does not hide the next.
+        if let Err(e) = nested(path, value).try_into::<Settings>() {
+            problems.push(format!("{}: {}", path.join("."), e.message()));
+        }
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let settings: Settings = table.try_into().map_err(|e: toml::de::Error| vec![e.message().to_owned()])?;
+    let problems = settings.validate();
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn each_leaf<'a>(table: &'a Table, path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&str], &Value)) {
+    for (key, value) in table {
+        path.push(key);
+        match value {
+            Value::Table(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
+            leaf => visit(path, leaf),
+        }
+        path.pop();
+    }
+}
+
+fn nested(path: &[&str], leaf: &Value) -> Value {
+    path.iter().rev().fold(leaf.clone(), |value, key| Value::Table(Table::from_iter([((*key).to_owned(), value)])))
+}
+
+impl Settings {
+    /// What the types cannot say. Every problem names its key.
+    pub(crate) fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut must = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        let (storage, retention, disk) = (&self.storage, &self.retention, &self.disk);
+        must(!self.data.as_os_str().is_empty(), "data: a directory");
+        must(storage.segment >= ByteSize::mib(1), "storage.segment: at least 1 MiB");
+        must(storage.segment.as_u64().is_multiple_of(4096), "storage.segment: a multiple of 4 KiB");
+        must(storage.tail >= ByteSize::mib(1), "storage.tail: at least 1 MiB");
+        let range = ByteSize::kib(64)..=ByteSize::mib(64);
+        must(range.contains(&storage.batch), "storage.batch: 64 KiB to 64 MiB");
+        must(storage.max_message <= size(causeway_local::MAX_MESSAGE_BYTES), "storage.max_message: at most 64 MiB");
+        must(
+            retention.max_age.is_none_or(|max| retention.min_age <= max),
+            "retention.min_age: at most retention.max_age",
+        );
+        must(
+            retention.max_size.is_none_or(|max| max >= storage.segment),
+            "retention.max_size: at least storage.segment",
+        );
+        must(disk.refuse_below <= disk.trim_below, "disk.refuse_below: at most disk.trim_below");
+        must(self.index.memory >= ByteSize::mib(16), "index.memory: at least 16 MiB");
+        must(self.index.flush_size >= ByteSize::mib(1), "index.flush_size: at least 1 MiB");
+        problems.extend(self.mqtt.validate());
+        problems
+    }
+
+    /// What the shard takes.
+    pub(crate) fn local(&self) -> causeway_local::Settings {
+        let mut local = causeway_local::Settings::default();
+        local.message_bytes = bytes(self.storage.max_message);
+        local.retention.max_age = self.retention.max_age;
+        local.retention.max_bytes = self.retention.max_size.map(|size| size.as_u64());
+        local.retention.min_age = self.retention.min_age;
+        // Files go as whole segments: asking for less would be a record that frees nothing.
+        local.retention.step_bytes = self.storage.segment.as_u64() / 2;
+        local.disk.trim_below = self.disk.trim_below.as_u64();
+        local.disk.refuse_below = self.disk.refuse_below.as_u64();
+        local.flush.bytes = self.index.flush_size.as_u64();
+        local.flush.interval = self.index.flush_interval;
+        local.log.segment_bytes = self.storage.segment.as_u64();
+        local.log.tail_bytes = bytes(self.storage.tail);
+        local.log.max_batch_bytes = bytes(self.storage.batch);
+        local.commit.batch_bytes = bytes(self.storage.batch);
+        local
+    }
+
+    /// What the tables take.
+    pub(crate) fn index(&self) -> causeway_index::Settings {
+        causeway_index::Settings { memory_bytes: bytes(self.index.memory), ..causeway_index::Settings::default() }
+    }
+
+    /// The configuration as a file.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_what_is_read() {
+        let printed = Settings::default().to_toml().unwrap();
+        let again = parse(&printed).unwrap().to_toml().unwrap();
+        assert_eq!(printed, again);
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let text = "
+            dat = 'x'
+            [storage]
+            segment = 'much'
+            tail = '2MiB'
+            [retention]
+            max_age = 7
+            min_ages = '1d'
+        ";
+        let problems = parse(text).unwrap_err();
+        let keys: Vec<_> = problems.iter().map(|p| p.split(':').next().unwrap()).collect();
+        assert_eq!(keys, ["dat", "retention.max_age", "retention.min_ages", "storage.segment"], "{problems:#?}");
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused_by_name() {
+        let problems = parse("[retention]\nmin_age = '9d'\nmax_age = '1d'\n[disk]\nrefuse_below = '9GiB'").unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("retention.min_age:"));
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(parse("").unwrap().to_toml().unwrap(), Settings::default().to_toml().unwrap());
+    }
+}

@@ -1,0 +1,33 @@
+//! `index rebuild`: the newest good checkpoint, and the log after it.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use causeway_compute::port::Broker;
+use causeway_model::ShardId;
+use causeway_storage::{Disk, inspect};
+
+use crate::open;
+use crate::settings::Settings;
+
+/// Replaces the tables of a stopped broker and brings them up to the log's end.
+pub(crate) fn rebuild(settings: &Settings, out: &mut dyn Write) -> Result<()> {
+    let log = settings.data.join("log");
+    let log = inspect(Arc::new(Disk), &log).with_context(|| format!("no log in {}", log.display()))?;
+    let first = log.segments().next().context("the log has no segment: nothing to rebuild from")?;
+    {
+        let _lock = open::lock(&Disk, &settings.data)?;
+        let directory = settings.data.join("index");
+        let rebuilt = causeway_index::rebuild(&directory, &settings.index(), first, &mut open::report)?;
+        match rebuilt.from {
+            Some(from) => writeln!(out, "restored the checkpoint at {from}; applying the log after it")?,
+            None => writeln!(out, "no checkpoint: applying the whole log from {first}")?,
+        }
+    }
+    let open::Opened { started, lock: _lock } = open::open(settings, None)?;
+    let applied = started.local.applied(ShardId(0));
+    started.stopper.stop();
+    writeln!(out, "done: the tables hold everything up to {applied}")?;
+    Ok(())
+}
