@@ -1,7 +1,7 @@
 //! Damaged packets by the hundred thousand: no panic, no more memory than the packet, and nothing accepted that cannot be
 //! said again. `FUZZ_PACKETS` raises the number, `FUZZ_SEED` changes the seed.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use causeway_mqtt::codec::{Decoder, Error, FixedHeader, Limits, Packet, Sender, Version};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -16,7 +16,7 @@ fn weight(packet: &Packet) -> usize {
             let will = connect.will.as_ref();
             let will = will.map_or(0, |w| w.topic.len() + w.payload.len() + w.properties.block().len());
             let names = connect.user_name.as_ref().map_or(0, |name| name.len());
-            let names = names + connect.password.as_ref().map_or(0, |password| password.len());
+            let names = names + connect.password.as_ref().map_or(0, Bytes::len);
             will + names + connect.client_id.len() + connect.properties.block().len()
         }
         Packet::Publish(publish) => publish.topic.len() + publish.payload.len() + publish.properties.block().len(),

@@ -332,6 +332,6 @@ pub(crate) fn decode_with_version(
 ) -> (Result<Option<Packet>, Error>, Version) {
     let first = bytes.first().is_some_and(|byte| byte >> 4 == 1) && sender == Sender::Client;
     let mut decoder = if first { Decoder::server(Limits::packet(1 << 29)) } else { decoder(version, sender) };
-    let decoded = decoder.decode(&mut BytesMut::from(bytes));
-    (decoded, decoder.version().unwrap_or(version))
+    let found = decoder.decode(&mut BytesMut::from(bytes));
+    (found, decoder.version().unwrap_or(version))
 }
