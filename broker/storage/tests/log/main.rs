@@ -5,4 +5,8 @@ mod basics;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod torn;
+#[cfg(test)]
 mod world;
