@@ -265,7 +265,7 @@ fn dispatch<T: Tables>(
         Record::Interest(record) => interest::interest(step, &record),
         Record::Subscribe(record) => interest::subscribe(step, record),
         Record::Unsubscribe(record) => interest::unsubscribe(step, &record),
-        Record::SessionOpen(record) => session::open(step, record),
+        Record::SessionOpen(record) => session::open(step, &record),
         Record::SessionClose(record) => session::close(step, record),
         Record::SessionExpire(record) => session::expire(step, &record),
         Record::Progress(lanes) => progress::progress(step, &lanes),

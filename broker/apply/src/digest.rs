@@ -26,5 +26,5 @@ mod tests {
         assert_eq!(ab, GOLDEN);
     }
 
-    const GOLDEN: u64 = 0;
+    const GOLDEN: u64 = 3_056_726_327_533_974_891;
 }

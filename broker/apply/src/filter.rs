@@ -122,13 +122,11 @@ impl Trie {
         let start = out.len();
         let mut search =
             Search { trie: self, system: topic.starts_with('$'), limit: start + limit, visits: MAX_VISITS, out };
-        match search.visit(ROOT, Some(topic)) {
-            Some(()) => Matched::All,
-            None => {
-                out.truncate(start);
-                Matched::TooMany
-            }
+        if search.visit(ROOT, Some(topic)).is_some() {
+            return Matched::All;
         }
+        out.truncate(start);
+        Matched::TooMany
     }
 
     fn child(&self, node: u32, level: &str) -> Option<u32> {

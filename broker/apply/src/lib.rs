@@ -29,6 +29,8 @@ mod outcome;
 pub mod read;
 pub mod record;
 pub mod row;
+#[cfg(test)]
+mod sample;
 mod staged;
 mod tables;
 mod twin;
@@ -42,5 +44,5 @@ pub use mutations::{Iter, Mutation, Mutations};
 pub use outcome::{Opened, Outcome, Reason};
 pub use record::{DecodeError, Record};
 pub use row::{AppliedMark, Entry, EntryFlags};
-pub use tables::{Durable, FAMILIES, Family, Tables, TablesError};
+pub use tables::{Durable, FAMILIES, Family, Tables, TablesError, Visit};
 pub use twin::Twin;

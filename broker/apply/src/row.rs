@@ -10,7 +10,7 @@ mod entry;
 mod meta;
 mod session;
 
-pub use client::{Head, Timer};
+pub use client::{Head, SessionState, Timer};
 pub(crate) use entry::Value as EntryValue;
 pub use entry::{Entry, EntryFlags, decode as entry};
 pub(crate) use meta::QueueHead;
@@ -29,5 +29,5 @@ pub fn body_position(family: Family, key: &[u8], value: &[u8]) -> Option<Positio
 
 /// The position in an applied mark's row; zero where there is none.
 pub fn applied_position(value: Option<&bytes::Bytes>) -> Position {
-    value.and_then(|value| AppliedMark::decode(value)).map_or(Position(0), |mark| mark.position)
+    value.and_then(AppliedMark::decode).map_or(Position(0), |mark| mark.position)
 }

@@ -100,6 +100,9 @@ pub struct TablesError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// What a scan does with each row's key and value. It must not call the tables again.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// Rows by family and key. Keys order by their bytes.
 pub trait Tables: Send + Sync + 'static {
     /// The value of one row.
@@ -107,13 +110,7 @@ pub trait Tables: Send + Sync + 'static {
 
     /// Visits the rows with `from <= key < upto` in order of their keys, until there are no more or the visitor
     /// breaks. Sees one state, whatever is written meanwhile.
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        upto: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), TablesError>;
+    fn scan(&self, family: Family, from: &[u8], upto: &[u8], visit: Visit<'_>) -> Result<(), TablesError>;
 
     /// Writes all of them in order as one atomic batch over all families: after a crash all are there or none is.
     /// Not durable before the next [`Durable::flush`].

@@ -4,13 +4,13 @@
 //! test can lose the tables and rebuild them from one.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use causeway_model::Position;
 
-use crate::{Durable, Family, Mutations, Tables, TablesError, row};
+use crate::{Durable, Family, Mutations, Tables, TablesError, Visit, row};
 
 type Rows = BTreeMap<(Family, Bytes), Bytes>;
 
@@ -70,13 +70,7 @@ impl Tables for Twin {
         Ok(self.look(|state| state.rows.get(&key).cloned()))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        upto: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), TablesError> {
+    fn scan(&self, family: Family, from: &[u8], upto: &[u8], visit: Visit<'_>) -> Result<(), TablesError> {
         if from >= upto {
             return Ok(());
         }

@@ -104,3 +104,6 @@ pub(super) fn check(record: Check, history: &VecDeque<(Position, u64)>) -> Resul
         _ => Ok(Outcome::Done),
     }
 }
+
+#[cfg(test)]
+mod tests;

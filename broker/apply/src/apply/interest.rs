@@ -34,7 +34,7 @@ fn check_owner<T: Tables>(step: &Step<'_, T>, owner: Owner) -> Result<(), Stop> 
         Owner::Gateway(incarnation) => check_gateway(step, incarnation),
         Owner::Session(sid) if sid.home == step.cluster()?.shard => match head(step, sid)? {
             None => Err(Reason::NotFound.into()),
-            Some(head) if !head.connected => Err(Reason::Fenced.into()),
+            Some(head) if !head.is_connected() => Err(Reason::Fenced.into()),
             Some(head) if !head.persistent => Err(Reason::Invalid.into()),
             Some(_) => Ok(()),
         },
@@ -49,7 +49,7 @@ fn add<T: Tables>(step: &mut Step<'_, T>, namespace: &Namespace, filter: &Filter
     }
     let key = step.cluster()?.key;
     let full = step.roots.active_filters >= step.roots.limits().active_filters;
-    let trie = &mut step.roots.tenant_mut(&key, namespace).filters;
+    let trie = &mut step.roots.tenant(&key, namespace.as_str()).ok_or(Reason::Invalid)?.filters;
     if full && !trie.contains(filter.as_str()) {
         return Err(Reason::Quota.into());
     }
@@ -72,7 +72,8 @@ pub(super) fn remove<T: Tables>(
         return Ok(());
     }
     let key = step.cluster()?.key;
-    let last = step.roots.tenant_mut(&key, namespace).filters.remove(filter.as_str());
+    let tenant = step.roots.tenant(&key, namespace.as_str());
+    let last = tenant.is_some_and(|tenant| tenant.filters.remove(filter.as_str()));
     step.roots.active_filters -= u32::from(last);
     step.delete(Family::Filter, &row);
     Ok(())
@@ -120,5 +121,8 @@ pub(super) fn unsubscribe<T: Tables>(step: &mut Step<'_, T>, record: &Unsubscrib
 /// The head of a session that the caller's connection holds.
 fn owned<T: Tables>(step: &Step<'_, T>, sid: Sid, epoch: Epoch) -> Result<Head, Stop> {
     let head = head(step, sid)?.ok_or(Reason::NotFound)?;
-    if head.epoch == epoch && head.connected { Ok(head) } else { Err(Reason::Fenced.into()) }
+    if head.epoch == epoch && head.is_connected() { Ok(head) } else { Err(Reason::Fenced.into()) }
 }
+
+#[cfg(test)]
+mod tests;

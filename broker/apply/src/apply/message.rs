@@ -103,3 +103,6 @@ fn tell(out: &mut Effects, entry: &Entry, start: usize) {
         queues: u16::try_from(out.queues.len() - start).unwrap_or(u16::MAX),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,3 +91,6 @@ fn flight_value(flight: &InFlight) -> Vec<u8> {
     put_flight(&mut value, flight);
     value
 }
+
+#[cfg(test)]
+mod tests;

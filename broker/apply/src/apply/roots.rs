@@ -83,8 +83,10 @@ impl Roots {
                 return ControlFlow::Break(());
             };
             let queue = key.queue(QueueKind::Filter, &namespace, filter.as_str());
-            let first = self.tenant_mut(key, &namespace).filters.add(filter.as_str(), queue);
-            self.active_filters += u32::from(first);
+            if let Some(tenant) = self.tenant(key, namespace.as_str()) {
+                let first = tenant.filters.add(filter.as_str(), queue);
+                self.active_filters += u32::from(first);
+            }
             ControlFlow::Continue(())
         })?;
         if damaged { Err(ApplyError::Damaged { row: "filter" }) } else { Ok(()) }
@@ -93,14 +95,17 @@ impl Roots {
     fn load_topics<T: Tables>(&mut self, tables: &T, key: &HashKey) -> Result<(), ApplyError> {
         let mut damaged = false;
         for topic in read::topics(tables, usize::MAX)? {
-            self.tenant_mut(key, &topic.namespace).put_topic(key, &topic.name, topic.queues);
+            if let Some(tenant) = self.tenant(key, topic.namespace.as_str()) {
+                tenant.put_topic(key, &topic.name, topic.queues);
+            }
         }
         tables.scan(Family::Queue, &[], &key::END, &mut |_, value| {
             let Some(head) = QueueHead::decode(value) else {
                 damaged = true;
                 return ControlFlow::Break(());
             };
-            let queues = self.tenant_mut(key, &head.namespace).topics.get_mut(&head.topic);
+            let tenant = self.tenant(key, head.namespace.as_str());
+            let queues = tenant.and_then(|tenant| tenant.topics.get_mut(&head.topic));
             if let Some(queue) = queues.and_then(|queues| queues.get_mut(usize::from(head.number))) {
                 queue.next = head.next;
             }
@@ -113,39 +118,30 @@ impl Roots {
         self.cluster.map_or_else(Limits::default, |cluster| cluster.limits)
     }
 
-    /// The namespace of that name; none where the name is not valid.
+    /// The namespace of that name, made if it is not there yet; none where the name is not valid.
     pub(super) fn tenant(&mut self, key: &HashKey, name: &str) -> Option<&mut Tenant> {
         if self.tenants.get(self.last).is_none_or(|tenant| tenant.namespace.as_str() != name) {
             self.last = match self.by_name.get(name) {
                 Some(index) => *index,
-                None => self.push(key, Namespace::new(name.into()).ok()?),
+                None => self.push(key, name)?,
             };
         }
         self.tenants.get_mut(self.last)
     }
 
-    /// The namespace, made if it is not there yet.
-    pub(super) fn tenant_mut(&mut self, key: &HashKey, namespace: &Namespace) -> &mut Tenant {
-        let index = match self.by_name.get(namespace.as_str()) {
-            Some(index) => *index,
-            None => self.push(key, namespace.clone()),
-        };
-        self.tenants.get_mut(index).unwrap_or_else(|| unreachable!("every name leads to a tenant"))
-    }
-
-    fn push(&mut self, key: &HashKey, namespace: Namespace) -> usize {
+    fn push(&mut self, key: &HashKey, name: &str) -> Option<usize> {
+        // A copy: the name must not hold the batch that it arrived in.
+        let namespace = Namespace::new(Text::from(name)).ok()?;
         // Namespaces come from publishers: a stream of new names must not fill the memory.
         if self.tenants.len() >= MAX_PLAIN {
             self.tenants.retain(|tenant| !tenant.filters.is_empty() || !tenant.topics.is_empty());
             let names = self.tenants.iter().enumerate().map(|(i, tenant)| (tenant.namespace.text().clone(), i));
             self.by_name = names.collect();
         }
-        // A copy, so that the name does not hold the buffer that it arrived in.
-        let name = Text::from(namespace.as_str());
         let index = self.tenants.len();
+        self.by_name.insert(namespace.text().clone(), index);
         self.tenants.push(Tenant::new(key, namespace));
-        self.by_name.insert(name, index);
-        index
+        Some(index)
     }
 }
 

@@ -20,7 +20,7 @@ use super::cluster::check_gateway;
 use super::interest::remove;
 use super::{Step, Stop, damaged};
 use crate::record::{CloseReason, Owner, SessionClose, SessionExpire, SessionOpen, Will, decode_message};
-use crate::row::{Head, LaneRow, Timer};
+use crate::row::{Head, LaneRow, SessionState, Timer};
 use crate::{Event, Family, Opened, Outcome, Reason, Tables, key};
 
 /// The head of a session.
@@ -44,10 +44,10 @@ fn current<T: Tables>(
 }
 
 /// Opens, resumes or takes over.
-pub(super) fn open<T: Tables>(step: &mut Step<'_, T>, record: SessionOpen) -> Result<Outcome, Stop> {
-    check_open(step, &record)?;
+pub(super) fn open<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Outcome, Stop> {
+    check_open(step, record)?;
     let old = current(step, &record.namespace, &record.client)?;
-    let old_owner = old.as_ref().filter(|(_, head)| head.connected).map(|(_, head)| head.owner);
+    let old_owner = old.as_ref().filter(|(_, head)| head.is_connected()).map(|(_, head)| head.owner);
     if let (Some((sid, head)), Some(owner)) = (&old, old_owner) {
         let event = Event::TakenOver { sid: *sid, epoch: head.epoch, owner };
         step.out.event(event);
@@ -56,14 +56,14 @@ pub(super) fn open<T: Tables>(step: &mut Step<'_, T>, record: SessionOpen) -> Re
     let resumable = |head: &Head| head.persistent && !record.clean_start && !head.is_over(now);
     let (sid, present, persistent) = match old {
         Some((sid, head)) if resumable(&head) => {
-            resume(step, sid, head, &record)?;
+            resume(step, sid, head, record)?;
             (sid, true, true)
         }
         other => {
             if let Some((sid, head)) = other {
                 retire(step, sid, head);
             }
-            (create(step, &record)?, false, record.expiry > Duration::ZERO)
+            (create(step, record)?, false, record.expiry > Duration::ZERO)
         }
     };
     let opened = Opened { sid, epoch: Epoch(step.at), present, persistent, old_owner, expiry: record.expiry };
@@ -90,8 +90,7 @@ fn create<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Sid
         epoch: Epoch(at),
         owner: record.owner,
         persistent: record.expiry > Duration::ZERO,
-        connected: true,
-        superseded: false,
+        state: SessionState::Connected,
         expiry: record.expiry,
         disconnected: step.roots.clock,
         will: record.will.is_some(),
@@ -113,7 +112,7 @@ fn create<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Sid
 fn resume<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head, record: &SessionOpen) -> Result<(), Stop> {
     let at = step.at;
     let mut lane = lane(step, sid)?.ok_or_else(|| damaged("lane"))?;
-    if head.connected && head.owner != record.owner {
+    if head.is_connected() && head.owner != record.owner {
         step.delete(Family::Client, &key::client_owned(head.owner, sid));
     }
     cancel_timer(step, &mut head);
@@ -122,7 +121,7 @@ fn resume<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head, record: &
     head.will = record.will.is_some();
     head.epoch = Epoch(at);
     head.owner = record.owner;
-    head.connected = true;
+    head.state = SessionState::Connected;
     head.expiry = record.expiry;
     lane.epoch = Epoch(at);
     step.put(Family::Client, &key::client_head(sid), &head.encode());
@@ -133,7 +132,7 @@ fn resume<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head, record: &
 
 /// A client's old session makes room for a new one. What a persistent one leaves is deleted in bounded records.
 fn retire<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head) {
-    if head.connected {
+    if head.is_connected() {
         step.delete(Family::Client, &key::client_owned(head.owner, sid));
     }
     drop_will(step, sid, &mut head);
@@ -142,10 +141,9 @@ fn retire<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head) {
         return;
     }
     cancel_timer(step, &mut head);
-    head.connected = false;
-    head.superseded = true;
+    head.state = SessionState::Superseded;
     head.expiry = Duration::ZERO;
-    disconnect(step, sid, head);
+    set_timer(step, sid, head);
 }
 
 /// Ends a connection. A persistent session gets the timer that ends it.
@@ -155,7 +153,7 @@ pub(super) fn close<T: Tables>(step: &mut Step<'_, T>, record: SessionClose) -> 
     if head.epoch != record.epoch {
         return Err(Reason::Fenced.into());
     }
-    if !head.connected {
+    if !head.is_connected() {
         return Ok(Outcome::Done);
     }
     step.delete(Family::Client, &key::client_owned(head.owner, sid));
@@ -167,13 +165,14 @@ pub(super) fn close<T: Tables>(step: &mut Step<'_, T>, record: SessionClose) -> 
         step.delete(Family::Client, &key::client_head(sid));
         return Ok(Outcome::Done);
     }
-    head.connected = false;
+    head.state = SessionState::Disconnected;
     head.expiry = record.expiry.unwrap_or(head.expiry);
-    disconnect(step, sid, head);
+    set_timer(step, sid, head);
     Ok(Outcome::Done)
 }
 
-fn disconnect<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head) {
+/// Its connection has ended: sets the timer that ends the session too.
+fn set_timer<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head) {
     let now = step.roots.clock;
     let (due, stamp) = (now.plus(head.expiry), step.at.stamp());
     head.disconnected = now;
@@ -221,7 +220,7 @@ pub(super) fn expire<T: Tables>(step: &mut Step<'_, T>, record: &SessionExpire) 
     }
     if record.last {
         cancel_timer(step, &mut head);
-        if !head.superseded {
+        if head.state == SessionState::Disconnected {
             step.delete(Family::Client, &key::client_name(&head.namespace, &head.client.0));
         }
         drop_will(step, sid, &mut head);
@@ -235,3 +234,6 @@ pub(super) fn lane<T: Tables>(step: &Step<'_, T>, sid: Sid) -> Result<Option<Lan
     let row: Option<Bytes> = step.get(Family::Session, &key::lane(sid))?;
     row.map(|row| LaneRow::decode(&row).ok_or_else(|| damaged("lane"))).transpose()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ pub(super) fn put<T: Tables>(step: &mut Step<'_, T>, record: &TopicPut) -> Resul
     if !is_first_level(&record.name) || !(1..=MAX_SERVER_QUEUES).contains(&record.queues) {
         return Err(Reason::Invalid.into());
     }
-    let tenant = step.roots.tenant_mut(&key, &record.namespace);
+    let tenant = step.roots.tenant(&key, record.namespace.as_str()).ok_or(Reason::Invalid)?;
     let now = tenant.topics.get(&record.name).map_or(0, Vec::len);
     if usize::from(record.queues) < now {
         return Err(Reason::Invalid.into());
@@ -31,7 +31,7 @@ pub(super) fn put<T: Tables>(step: &mut Step<'_, T>, record: &TopicPut) -> Resul
 /// them, since a queue without a head ends at offset zero.
 pub(super) fn drop<T: Tables>(step: &mut Step<'_, T>, record: &TopicDrop) -> Result<Outcome, Stop> {
     let key = step.cluster()?.key;
-    let tenant = step.roots.tenant_mut(&key, &record.namespace);
+    let tenant = step.roots.tenant(&key, record.namespace.as_str()).ok_or(Reason::Invalid)?;
     let queues = tenant.topics.remove(&record.name).ok_or(Reason::NotFound)?;
     step.delete(Family::Meta, &key::topic(&record.namespace, &record.name));
     for queue in queues.iter().filter(|queue| queue.next > 0) {
@@ -43,3 +43,6 @@ pub(super) fn drop<T: Tables>(step: &mut Step<'_, T>, record: &TopicDrop) -> Res
 fn is_first_level(name: &str) -> bool {
     Topic::check(name).is_ok() && !name.contains('/') && !name.starts_with('$')
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,7 @@ pub struct Trim {
 }
 
 impl Trim {
-    pub(super) fn encode(&self, buf: &mut BytesMut) {
+    pub(super) fn encode(self, buf: &mut BytesMut) {
         buf.put_u64(self.first.0);
     }
 

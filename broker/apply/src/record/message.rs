@@ -157,8 +157,9 @@ pub fn encode_message(message: &causeway_model::Message, server_queue: Option<u1
 /// Reads a message back from its record's payload; topic, client, properties and body share the payload's memory.
 pub fn decode_message(payload: &Bytes) -> Result<causeway_model::Message, DecodeError> {
     let header = Header::read(payload).ok_or(DecodeError::Headless)?;
-    match header.supported()? {
-        Kind::Message => Message::decode(payload).map(|record| record.message),
-        kind => Err(DecodeError::Malformed { kind, field: "kind" }),
+    let kind = header.supported()?;
+    if kind != Kind::Message {
+        return Err(DecodeError::Malformed { kind, field: "kind" });
     }
+    Message::decode(payload).map(|record| record.message)
 }

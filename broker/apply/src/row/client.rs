@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 /// ```text
 /// version u8 ‖ flags u8 ‖ epoch u64 ‖ owner u128 ‖ expiry ms varint ‖ disconnected u64 ‖ filters u32
 ///            ‖ [due u64 ‖ stamp u64 if it has a timer] ‖ namespace ‖ client
-/// flags = persistent (0) | connected (1) | superseded (2) | has timer (3) | has will (4)
+/// flags = state (0-1) | persistent (2) | has timer (3) | has will (4)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -29,10 +29,8 @@ pub struct Head {
     pub owner: Incarnation,
     /// It has rows beyond its head.
     pub persistent: bool,
-    /// A connection holds it.
-    pub connected: bool,
-    /// The client has a newer session, so nobody can resume this one: it only waits to be deleted.
-    pub superseded: bool,
+    /// Whether a connection holds it.
+    pub state: SessionState,
     /// A will is stored with it.
     pub will: bool,
     /// How long it outlives its connection.
@@ -45,9 +43,19 @@ pub struct Head {
     pub timer: Option<(Millis, Stamp)>,
 }
 
-const PERSISTENT: u8 = 1;
-const CONNECTED: u8 = 2;
-const SUPERSEDED: u8 = 4;
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// A connection holds it.
+    Connected = 0,
+    /// It waits for its client, until its expiry has passed.
+    Disconnected = 1,
+    /// The client has a newer session, so nobody can resume this one: it only waits to be deleted.
+    Superseded = 2,
+}
+
+const STATE: u8 = 3;
+const PERSISTENT: u8 = 4;
 const HAS_TIMER: u8 = 8;
 const HAS_WILL: u8 = 16;
 
@@ -57,9 +65,8 @@ impl Head {
         let bit = |present: bool, bit: u8| if present { bit } else { 0 };
         buf.put_u8(VERSION);
         buf.put_u8(
-            bit(self.persistent, PERSISTENT)
-                | bit(self.connected, CONNECTED)
-                | bit(self.superseded, SUPERSEDED)
+            self.state as u8
+                | bit(self.persistent, PERSISTENT)
                 | bit(self.timer.is_some(), HAS_TIMER)
                 | bit(self.will, HAS_WILL),
         );
@@ -86,26 +93,32 @@ impl Head {
         let has = |bit: u8| flags & bit != 0;
         Some(Self {
             persistent: has(PERSISTENT),
-            connected: has(CONNECTED),
-            superseded: has(SUPERSEDED),
+            state: match flags & STATE {
+                0 => SessionState::Connected,
+                1 => SessionState::Disconnected,
+                2 => SessionState::Superseded,
+                _ => return None,
+            },
             will: has(HAS_WILL),
             epoch: r.epoch().ok()?,
             owner: r.incarnation().ok()?,
             expiry: r.duration("expiry").ok()?,
             disconnected: Millis(r.u64("disconnected").ok()?),
             filters: r.u32("filters").ok()?,
-            timer: match has(HAS_TIMER) {
-                true => Some((Millis(r.u64("due").ok()?), Stamp(r.u64("stamp").ok()?))),
-                false => None,
-            },
+            timer: if has(HAS_TIMER) { Some((Millis(r.u64("due").ok()?), Stamp(r.u64("stamp").ok()?))) } else { None },
             namespace: r.namespace().ok()?,
             client: r.client().ok()?,
         })
     }
 
+    /// Whether a connection holds it.
+    pub fn is_connected(&self) -> bool {
+        self.state == SessionState::Connected
+    }
+
     /// Whether a disconnected session's time is over.
     pub fn is_over(&self, now: Millis) -> bool {
-        !self.connected && self.disconnected.plus(self.expiry) <= now
+        !self.is_connected() && self.disconnected.plus(self.expiry) <= now
     }
 }
 

@@ -118,7 +118,9 @@ pub fn decode(key: &[u8], value: &[u8]) -> Option<Entry> {
             break;
         }
     }
-    let (&[a, b, c, d, e, f], mut rest) = rest.split_first_chunk()?;
+    let (low, mut rest) = rest.split_first_chunk::<6>()?;
+    let mut time = [0; 8];
+    time[2..].copy_from_slice(low);
     let mut number = |present: bool, otherwise: u64| {
         if !present {
             return Some(otherwise);
@@ -134,7 +136,7 @@ pub fn decode(key: &[u8], value: &[u8]) -> Option<Entry> {
         stamp: Stamp(stamp),
         position: Position(position),
         length,
-        time: Millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])),
+        time: Millis(u64::from_be_bytes(time)),
         flags: EntryFlags {
             qos: Qos::from_number(bits & 3)?,
             retain: bits & RETAIN != 0,
