@@ -112,7 +112,7 @@ start() {
     disown "$server_pid"
     local record=()
     [ $# -lt 4 ] || record=(--json "$results" --label "$1" --what "$4")
-    if ! "$load" wait --target "127.0.0.1:$3" --timeout 60 "${record[@]}" >"$2/wait" 2>&1; then
+    if ! "$load" wait --target "127.0.0.1:$3" --pid "$server_pid" --timeout 60 "${record[@]}" >"$2/wait" 2>&1; then
         say "$1 does not start:"
         tail -n 5 "$2/log" "$2/wait" >&2
         stop

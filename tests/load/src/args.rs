@@ -268,6 +268,9 @@ scenario! {
     Wait {
         #[command(flatten)]
         target: Target,
+        /// Process id of the server: once it is gone, waiting ends
+        #[arg(long)]
+        pid: Option<u32>,
         /// Seconds after which to give up
         #[arg(long, default_value = "30", value_parser = parse_seconds)]
         timeout: Duration,

@@ -373,6 +373,15 @@ async fn nobody_there_is_said_with_the_address() {
 }
 
 #[tokio::test]
+async fn waiting_ends_when_the_server_answers_and_when_its_process_is_gone() {
+    let (_broker, target, _tasks) = Broker::start(Fault::None).await;
+    assert!(value(&run(&format!("wait {target}")).await.unwrap(), "took") > 0.0);
+    let (_broker, target, _tasks) = Broker::start(Fault::Refuse).await;
+    let error = run(&format!("wait {target} --pid {}", u32::MAX)).await.unwrap_err();
+    assert!(format!("{error:#}").contains("the server has ended; last attempt: the server refuses"), "{error:#}");
+}
+
+#[tokio::test]
 async fn what_waits_for_an_offline_session_is_counted_when_its_client_comes_back() {
     let (_broker, target, _tasks) = Broker::start(Fault::None).await;
     run(&format!("durable {target} --messages 200")).await.unwrap();

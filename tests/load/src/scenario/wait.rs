@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::Wait;
 use crate::connection::{Connection, Login};
+use crate::process::Sample;
 use crate::report::{Better, Figure};
 
 /// Between two attempts: the precision of the answer.
@@ -15,6 +16,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What the caller says that is waited for.
 pub(crate) fn title(args: &Wait) -> String {
     args.what.clone()
+}
+
+/// A process that has ended has no memory left, even before its parent has noticed.
+fn still_there(pid: Option<u32>) -> Result<()> {
+    pid.map(|pid| Sample::of(pid, "--pid")).transpose().map(|_| ())
 }
 
 /// Milliseconds until the server answered CONNECT.
@@ -31,7 +37,10 @@ pub(crate) async fn run(args: &Wait) -> Result<Vec<Figure>> {
             Err(error) if start.elapsed() >= args.timeout => {
                 return Err(error).with_context(|| format!("no answer within {:?}", args.timeout));
             }
-            Err(_) => sleep(PAUSE).await,
+            Err(error) => {
+                still_there(args.pid).with_context(|| format!("the server has ended; last attempt: {error:#}"))?;
+                sleep(PAUSE).await;
+            }
         }
     }
 }
