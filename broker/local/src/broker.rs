@@ -144,7 +144,8 @@ impl<T: Durable> Broker for Local<T> {
         };
         match self.committer.propose(group, None, Priority::Ordinary) {
             Ok(pending) => async move {
-                let outcomes = pending.await.map_err(|why| Error { operation: OPERATION, shard, kind: failure(why) })?;
+                let outcomes =
+                    pending.await.map_err(|why| Error { operation: OPERATION, shard, kind: failure(why) })?;
                 Ok(outcomes.into_iter().map(reply).collect())
             }
             .boxed(),
@@ -220,8 +221,7 @@ pub(crate) fn cluster<T: Durable>(tables: &T) -> Result<Option<(Cluster, ShardId
     let level = read::level(tables)?;
     let init = read::cluster(tables)?;
     Ok(init.map(|init| {
-        let cluster =
-            Cluster { lineage: init.lineage, key: init.key, level: u32::from(level), shards: init.shards };
+        let cluster = Cluster { lineage: init.lineage, key: init.key, level: u32::from(level), shards: init.shards };
         (cluster, init.shard)
     }))
 }

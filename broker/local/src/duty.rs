@@ -73,9 +73,15 @@ pub(crate) struct Duties<T> {
     pub(crate) retention: Retention,
     pub(crate) disk: Watermarks,
     pub(crate) settings: Duty,
-    pub(crate) trim: trim::State,
-    pub(crate) sweep: sweep::State,
-    pub(crate) check: check::State,
+    pub(crate) progress: Progressed,
+}
+
+/// How far the duties have come that do not begin anew with each tick.
+#[derive(Debug, Default)]
+pub(crate) struct Progressed {
+    trim: trim::State,
+    sweep: sweep::State,
+    check: check::State,
 }
 
 impl<T: Durable> Duties<T> {

@@ -9,10 +9,10 @@
 //!
 //! Wiring, for the binary and for tests alike:
 //!
-//! ```ignore
+//! ```text
 //! let started = local::start(LocalOptions { fs, dir, tables, clock, settings, incarnation, birth }, &mut |progress| …)?;
 //! let Started { local, stopper } = started;    // local: Arc<Local<T>>, which is a compute::port::Broker
-//! select! { failed = stopper.failed() => exit(failed), () = drained => stopper.stop() }
+//! select! { failed = local.failed() => exit(failed), () = drained => stopper.stop() }    // both block: not on a worker
 //! ```
 //!
 //! The log lies in `dir/log`; a file `dir/hosted` names the incarnation of the gateway that was hosted here last. The
@@ -32,12 +32,15 @@ mod machine;
 pub mod memory;
 mod notify;
 mod outcome;
+mod parts;
 mod pool;
 mod read;
 mod settings;
 mod start;
 
 pub use broker::Local;
+pub use duty::PutOff;
 pub use error::Error;
+pub use parts::Stopper;
 pub use settings::{Duty, Flush, MAX_MESSAGE_BYTES, Reads, Retention, Settings, Watermarks};
-pub use start::{Birth, LocalOptions, Started, Stopper, start};
+pub use start::{Birth, LocalOptions, Started, start};

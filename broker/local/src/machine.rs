@@ -138,7 +138,12 @@ impl<T: Durable> StateMachine for Machine<T> {
         Mark { index: mark.index, term: mark.term, position: mark.position }
     }
 
-    fn apply(&mut self, run: &[Arc<Batch>], live: bool, outcomes: &mut Vec<Applied<Outcome>>) -> Result<(), ApplyError> {
+    fn apply(
+        &mut self,
+        run: &[Arc<Batch>],
+        live: bool,
+        outcomes: &mut Vec<Applied<Outcome>>,
+    ) -> Result<(), ApplyError> {
         self.effects.clear();
         self.effects.replay = !live;
         self.positions.clear();

@@ -120,7 +120,7 @@ impl<T: Durable> Source<T> {
 
 /// What the record says of its message, if it is one that `#` matches in this namespace.
 fn in_all(namespace: &Namespace, payload: &bytes::Bytes) -> Result<Option<EntryFlags>, Kind> {
-    if !Header::read(payload).is_some_and(|header| header.kind == RecordKind::Message as u8) {
+    if Header::read(payload).is_none_or(|header| header.kind != RecordKind::Message as u8) {
         return Ok(None);
     }
     let head = MessageHead::read(payload).map_err(|error| {
@@ -147,10 +147,7 @@ fn entry(entry: &causeway_apply::Entry) -> Entry {
 /// Tables that cannot be read: said once here, since the port's kinds carry no text.
 fn broken(error: &causeway_apply::ApplyError) -> Kind {
     tracing::error!(%error, "tables cannot be read");
-    match error {
-        causeway_apply::ApplyError::Damaged { .. } => Kind::Corrupt,
-        _ => Kind::Unavailable,
-    }
+    if matches!(error, causeway_apply::ApplyError::Damaged { .. }) { Kind::Corrupt } else { Kind::Unavailable }
 }
 
 /// A log that cannot be read; below its first position is no failure but never reaches this.

@@ -1,5 +1,7 @@
 //! The port's suite on the twins: tables and disk in memory, everything above them as in production.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::any::Any;
 use std::sync::Arc;
 

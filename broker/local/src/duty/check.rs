@@ -18,12 +18,12 @@ impl<T: Durable> Duties<T> {
     pub(super) fn check(&mut self, term: u64) -> Result<(), PutOff> {
         let now = self.clock.now();
         let (position, digest) = *self.view.digest.lock();
-        if position == self.check.end || now.since(self.check.at) < self.settings.check_every {
+        if position == self.progress.check.end || now.since(self.progress.check.at) < self.settings.check_every {
             return Ok(());
         }
         let record = Record::Check(record::Check { position, digest });
         self.log(term, &[record], Priority::Ordinary)?;
-        self.check = State { at: now, end: self.view.digest.lock().0 };
+        self.progress.check = State { at: now, end: self.view.digest.lock().0 };
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! What a lost gateway leaves behind: its sessions are closed, its interest is ended, page by page.
 
+use std::sync::atomic::Ordering;
+
 use causeway_apply::record::{CloseReason, Gateway, GatewayEvent, Interest, SessionClose};
 use causeway_apply::row::GatewayState;
 use causeway_apply::{Durable, Record, read};
 use causeway_model::{Incarnation, Sid};
 use causeway_replication::Priority;
-use std::sync::atomic::Ordering;
 
 use super::{Duties, PAGE, PAGES, PutOff};
 
@@ -37,21 +38,21 @@ enum Next {
 
 impl<T: Durable> Duties<T> {
     pub(super) fn sweep(&mut self, term: u64) -> Result<(), PutOff> {
-        if self.view.lost.swap(false, Ordering::AcqRel) || !self.sweep.loaded {
+        if self.view.lost.swap(false, Ordering::AcqRel) || !self.progress.sweep.loaded {
             let known = read::gateways(&*self.tables, MAX_GATEWAYS)?;
             let lost = known.into_iter().filter(|(_, state)| *state == GatewayState::Lost).map(|(gateway, _)| gateway);
             for gateway in lost {
-                if self.sweep.lost.iter().all(|sweep| sweep.gateway != gateway) {
-                    self.sweep.lost.push(Sweep { gateway, next: Next::Sessions(None) });
+                if self.progress.sweep.lost.iter().all(|sweep| sweep.gateway != gateway) {
+                    self.progress.sweep.lost.push(Sweep { gateway, next: Next::Sessions(None) });
                 }
             }
-            self.sweep.loaded = true;
+            self.progress.sweep.loaded = true;
         }
         let mut pages = 0;
-        while let Some(mut sweep) = self.sweep.lost.pop() {
+        while let Some(mut sweep) = self.progress.sweep.lost.pop() {
             let done = self.page(term, &mut sweep);
             if !matches!(done, Ok(true)) {
-                self.sweep.lost.push(sweep);
+                self.progress.sweep.lost.push(sweep);
             }
             done?;
             pages += 1;
@@ -85,20 +86,17 @@ impl<T: Durable> Duties<T> {
                     Record::Interest(Interest { add: false, namespace, filter, owner })
                 };
                 let mut records: Vec<_> = page.rows.into_iter().map(end).collect();
-                let done = page.next.is_none();
-                if done {
+                if page.next.is_none() {
                     records.push(Record::Gateway(Gateway { incarnation: gateway, event: GatewayEvent::Swept }));
                 }
                 if !records.is_empty() {
                     self.log(term, &records, Priority::Ordinary)?;
                 }
-                match page.next {
-                    Some(next) => sweep.next = Next::Interest(next),
-                    None => {
-                        tracing::info!(%gateway, "lost gateway swept");
-                        return Ok(true);
-                    }
-                }
+                let Some(next) = page.next else {
+                    tracing::info!(%gateway, "lost gateway swept");
+                    return Ok(true);
+                };
+                sweep.next = Next::Interest(next);
             }
         }
         Ok(false)

@@ -62,20 +62,21 @@ impl<T: Durable> Duties<T> {
             return Ok(());
         }
         let record = Record::Trim(record::Trim { first: target });
-        match self.log(term, &[record], Priority::MakesRoom)?.first() {
-            Some(Outcome::Rejected(reason)) => tracing::warn!(?reason, %target, "the log cannot be trimmed"),
-            _ => tracing::info!(from = %facts.first, to = %target, "log trimmed"),
+        if let Some(Outcome::Rejected(reason)) = self.log(term, &[record], Priority::MakesRoom)?.first() {
+            tracing::warn!(?reason, %target, "the log cannot be trimmed");
+        } else {
+            tracing::info!(from = %facts.first, to = %target, "log trimmed");
         }
         Ok(())
     }
 
     fn facts(&mut self) -> Result<Facts, PutOff> {
         let (first, end, now) = (self.view.first(), self.view.applied(), self.clock.now());
-        let oldest = match self.trim.oldest {
+        let oldest = match self.progress.trim.oldest {
             Some((at, time)) if at == first => time,
             _ => {
                 let time = self.reader.batches(first).next().transpose()?.map_or(now, |batch| batch.header.time);
-                self.trim.oldest = Some((first, time));
+                self.progress.trim.oldest = Some((first, time));
                 time
             }
         };

@@ -105,11 +105,6 @@ impl<O> Gate<O> {
         state.count = state.count.saturating_sub(groups);
     }
 
-    /// Whether a group waits that the log thread has not seen.
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().groups.is_empty()
-    }
-
     /// Whether the floor may have risen since the last time this was asked.
     pub(super) fn take_reclaim(&self) -> bool {
         mem::take(&mut self.state.lock().reclaim)

@@ -82,10 +82,6 @@ impl<O> Handover<O> {
         true
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().batches.is_empty()
-    }
-
     /// No more batches will come, or none is taken any more.
     pub(super) fn close(&self) {
         self.state.lock().open = false;

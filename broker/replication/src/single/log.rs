@@ -37,6 +37,12 @@ struct Next<O> {
     bytes: usize,
 }
 
+/// Why the thread ends, and whose groups may be in the log or not.
+struct Stop<O> {
+    error: Box<Error>,
+    waiters: Vec<Waiter<O>>,
+}
+
 impl<O> Log<O> {
     /// Runs until the gate is closed and empty, or the disk fails.
     pub(super) fn run(mut self, alarm: &Alarm) {
@@ -44,8 +50,8 @@ impl<O> Log<O> {
         let result = loop {
             match self.gate.take(&mut backlog) {
                 Wake::Groups => {
-                    if let Err(error) = self.commit(&mut backlog) {
-                        break Err(error);
+                    if let Err(stop) = self.commit(&mut backlog) {
+                        break Err(stop);
                     }
                     if self.gate.take_reclaim() {
                         self.reclaim();
@@ -55,29 +61,40 @@ impl<O> Log<O> {
                 Wake::Closed => break Ok(()),
             }
         };
-        if let Err(error) = result {
+        if let Err(Stop { error, waiters }) = result {
+            // First the alarm, then the answers: whoever learns of the failure can ask what it was.
+            alarm.raise(*error);
+            drop(waiters);
             for waiting in backlog {
                 // Not appended. If nobody waits any more there is nobody to tell.
                 let _ = waiting.done.send(Err(Refused::Unavailable));
             }
-            alarm.raise(error);
         }
         self.handover.close();
     }
 
-    fn commit(&mut self, backlog: &mut VecDeque<Waiting<O>>) -> Result<(), Error> {
+    fn commit(&mut self, backlog: &mut VecDeque<Waiting<O>>) -> Result<(), Stop<O>> {
         let Next { groups, waiters, bytes } = self.next(backlog);
         self.gate.left(waiters.len(), bytes);
         let (groups, waiters) = self.admit(groups, waiters, bytes);
         if groups.is_empty() {
             return Ok(());
         }
-        let Some(batch) = self.append(groups)? else {
-            refuse(waiters, &Refused::DiskFull);
-            return Ok(());
+        let batch = match self.append(groups) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => {
+                refuse(waiters, &Refused::DiskFull);
+                return Ok(());
+            }
+            Err(error) => return Err(Stop { error: Box::new(error), waiters }),
         };
-        let end = self.writer.sync().map_err(|source| Error::Sync { index: self.last, source })?;
-        self.durable.send_replace(end);
+        match self.writer.sync() {
+            Ok(end) => self.durable.send_replace(end),
+            Err(source) => {
+                let error = Box::new(Error::Sync { index: self.last, source });
+                return Err(Stop { error, waiters });
+            }
+        };
         // False only after the apply thread failed: then the waiters are dropped and learn `Unknown`.
         self.handover.push(Durable { batch, waiters });
         Ok(())
