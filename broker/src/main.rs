@@ -13,7 +13,7 @@ mod wire;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use args::{Cli, IndexTool, LogTool, Place, QueueTool, Serve, Tool};
 use causeway_model::Position;
 use clap::Parser;
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
 }
 
 fn serve(args: &Serve) -> Result<()> {
-    let settings = configuration(args)?;
+    let settings = args.settings()?;
     if args.print_config {
         write!(io::stdout(), "{}", settings.to_toml()?)?;
         return Ok(());
@@ -51,39 +51,13 @@ fn serve(args: &Serve) -> Result<()> {
     wire::run(&settings)
 }
 
-fn configuration(args: &Serve) -> Result<Settings> {
-    let mut settings = match &args.config {
-        None => Settings::default(),
-        Some(file) => {
-            let text = settings::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            settings::parse(&text).map_err(|problems| {
-                anyhow::anyhow!("{} has {} problems:\n  {}", file.display(), problems.len(), problems.join("\n  "))
-            })?
-        }
-    };
-    if let Some(data) = &args.data {
-        settings.data.clone_from(data);
-    }
-    if let Some(mqtt) = args.mqtt {
-        settings.mqtt.bind = vec![mqtt];
-    }
-    if let Some(admin) = args.admin {
-        settings.admin.bind = admin;
-    }
-    let problems = settings.validate();
-    if !problems.is_empty() {
-        bail!("the settings have {} problems:\n  {}", problems.len(), problems.join("\n  "));
-    }
-    Ok(settings)
-}
-
 fn run_tool(tool: Tool, out: &mut dyn Write) -> Result<()> {
     match tool {
         Tool::Log(LogTool::Inspect { data, from, batches, records }) => {
             inspect::run(&data, &inspect::View { from: Position(from), batches, records }, out)
         }
         Tool::Queue(QueueTool::Read { filter, namespace, after, limit, place }) => {
-            queue::read(&source(place), queue::Ask { namespace, filter, after, limit }, out)
+            queue::read(&source(place), &queue::Ask { namespace, filter, after, limit }, out)
         }
         Tool::Queue(QueueTool::List { scan, place }) => queue::list(&source(place), scan, out),
         Tool::Index(IndexTool::Rebuild { data }) => index::rebuild(&of(data), out),

@@ -10,16 +10,19 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
 
+/// Reads one number.
+type Read = fn(&Local<Db>) -> u64;
+
 /// What one shard holds.
 struct Shard {
     local: Arc<Local<Db>>,
-    gauges: Vec<(IntGauge, fn(&Local<Db>) -> u64)>,
+    gauges: Vec<(IntGauge, Read)>,
 }
 
 /// Adds the numbers to a registry.
 pub(crate) fn register(registry: &Registry, local: &Arc<Local<Db>>) -> Result<(), prometheus::Error> {
-    let mut gauges: Vec<(IntGauge, fn(&Local<Db>) -> u64)> = Vec::new();
-    let mut gauge = |name: &str, help: &str, read: fn(&Local<Db>) -> u64| {
+    let mut gauges: Vec<(IntGauge, Read)> = Vec::new();
+    let mut gauge = |name: &str, help: &str, read: Read| {
         gauges.push((IntGauge::new(name, help)?, read));
         Ok::<_, prometheus::Error>(())
     };

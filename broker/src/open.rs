@@ -61,7 +61,7 @@ fn tables(fs: &Arc<dyn Fs>, settings: &Settings) -> Result<Db> {
     // A new directory has no log to ask; then the tables are new too.
     let first = inspect(Arc::clone(fs), &log).ok().and_then(|log| log.segments().next()).unwrap_or_default();
     let directory = settings.data.join("index");
-    let (db, rebuilt) = Db::open_or_rebuild(&directory, &settings.index(), first, &mut report)?;
+    let (db, rebuilt) = Db::open_or_rebuild(&directory, &settings.index(), first, &mut |progress| report(&progress))?;
     if let Some(rebuilt) = rebuilt {
         tracing::warn!(reason = rebuilt.reason, from = ?rebuilt.from, "the index was replaced; the log after it is applied now");
     }
@@ -69,7 +69,7 @@ fn tables(fs: &Arc<dyn Fs>, settings: &Settings) -> Result<Db> {
 }
 
 /// Says what a rebuild does.
-pub(crate) fn report(progress: Rebuilding<'_>) {
+pub(crate) fn report(progress: &Rebuilding<'_>) {
     match progress {
         Rebuilding::Begun { reason } => tracing::warn!(reason, "rebuilding the index"),
         Rebuilding::Checking { checkpoint, rows } => tracing::info!(%checkpoint, rows, "checking a checkpoint"),

@@ -132,9 +132,8 @@ impl Default for Storage {
 
 impl Default for Retention {
     fn default() -> Self {
-        let hours = |hours| Duration::from_secs(hours * 3600);
         // A device that was off over night finds its session and its messages.
-        Self { max_age: Some(hours(7 * 24)), max_size: None, min_age: hours(24) }
+        Self { max_age: Some(Duration::from_hours(7 * 24)), max_size: None, min_age: Duration::from_hours(24) }
     }
 }
 
@@ -200,9 +199,9 @@ pub(crate) fn parse(text: &str) -> Result<Settings, Vec<String>> {
 fn each_leaf<'a>(table: &'a Table, path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&str], &Value)) {
     for (key, value) in table {
         path.push(key);
-        match value {
-            Value::Table(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
-            leaf => visit(path, leaf),
+        match value.as_table() {
+            Some(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
+            _ => visit(path, value),
         }
         path.pop();
     }
@@ -246,22 +245,31 @@ impl Settings {
 
     /// What the shard takes.
     pub(crate) fn local(&self) -> causeway_local::Settings {
-        let mut local = causeway_local::Settings::default();
-        local.message_bytes = bytes(self.storage.max_message);
-        local.retention.max_age = self.retention.max_age;
-        local.retention.max_bytes = self.retention.max_size.map(|size| size.as_u64());
-        local.retention.min_age = self.retention.min_age;
-        // Files go as whole segments: asking for less would be a record that frees nothing.
-        local.retention.step_bytes = self.storage.segment.as_u64() / 2;
-        local.disk.trim_below = self.disk.trim_below.as_u64();
-        local.disk.refuse_below = self.disk.refuse_below.as_u64();
-        local.flush.bytes = self.index.flush_size.as_u64();
-        local.flush.interval = self.index.flush_interval;
-        local.log.segment_bytes = self.storage.segment.as_u64();
-        local.log.tail_bytes = bytes(self.storage.tail);
-        local.log.max_batch_bytes = bytes(self.storage.batch);
-        local.commit.batch_bytes = bytes(self.storage.batch);
-        local
+        let Self { storage, retention, disk, index, .. } = self;
+        let usual = causeway_local::Settings::default();
+        causeway_local::Settings {
+            message_bytes: bytes(storage.max_message),
+            retention: causeway_local::Retention {
+                max_age: retention.max_age,
+                max_bytes: retention.max_size.map(|size| size.as_u64()),
+                min_age: retention.min_age,
+                // Files go as whole segments: asking for less would be a record that frees nothing.
+                step_bytes: storage.segment.as_u64() / 2,
+            },
+            disk: causeway_local::Watermarks {
+                trim_below: disk.trim_below.as_u64(),
+                refuse_below: disk.refuse_below.as_u64(),
+            },
+            flush: causeway_local::Flush { bytes: index.flush_size.as_u64(), interval: index.flush_interval },
+            log: causeway_storage::Options {
+                segment_bytes: storage.segment.as_u64(),
+                tail_bytes: bytes(storage.tail),
+                max_batch_bytes: bytes(storage.batch),
+                ..usual.log
+            },
+            commit: causeway_replication::Options { batch_bytes: bytes(storage.batch), ..usual.commit },
+            ..usual
+        }
     }
 
     /// What the tables take.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use causeway_mqtt::codec::{
-    Ack, ConnAck, Connect, Decoder, Disconnect, FilterOptions, Limits, Packet, PacketId, Publish, Qos, Reason, SubAck,
-    Subscribe, Version,
+    Ack, ConnAck, Connect, Decoder, Disconnect, FilterOptions, Limits, Packet, PacketId, Properties, Publish, Qos,
+    Reason, SubAck, Subscribe, Version,
 };
 
 /// One connection.
@@ -37,7 +37,7 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         // Not a measure of speed: a hang becomes a failure that says where.
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
         let decoder = Decoder::client(version, Limits::packet(1 << 20));
         Ok(Self { stream, decoder, version, input: BytesMut::new(), output: BytesMut::new() })
     }
@@ -72,11 +72,11 @@ impl Client {
 
     /// The next packet.
     pub fn receive(&mut self) -> Result<Packet> {
-        self.next()?.context("the server closed the connection")
+        self.incoming()?.context("the server closed the connection")
     }
 
     /// The next packet; `None` when the server closed.
-    pub fn next(&mut self) -> Result<Option<Packet>> {
+    pub fn incoming(&mut self) -> Result<Option<Packet>> {
         loop {
             if let Some(packet) = self.decoder.decode(&mut self.input)? {
                 return Ok(Some(packet));
@@ -94,7 +94,7 @@ impl Client {
     /// SUBSCRIBE to one filter and wait for its SUBACK; messages that come before it are an error here.
     pub fn subscribe(&mut self, filter: &str, qos: Qos) -> Result<SubAck> {
         let pid = PacketId::MAX;
-        let subscribe = Subscribe::new(pid, [(filter, FilterOptions::at(qos))])?;
+        let subscribe = Subscribe::new(pid, Properties::EMPTY, [(filter, FilterOptions::at(qos))])?;
         self.send(&Packet::Subscribe(subscribe))?;
         match self.receive()? {
             Packet::SubAck(ack) if ack.pid == pid => Ok(ack),
@@ -127,7 +127,7 @@ impl Client {
     /// An orderly DISCONNECT; returns when the server has closed.
     pub fn disconnect(mut self) -> Result<()> {
         self.send(&Packet::Disconnect(Disconnect::new(Reason::Success)))?;
-        while self.next()?.is_some() {}
+        while self.incoming()?.is_some() {}
         Ok(())
     }
 }
@@ -141,7 +141,7 @@ pub fn message(topic: &str, payload: impl Into<Bytes>, pid: u16) -> Result<Publi
         retain: false,
         topic: topic.into(),
         pid: Some(pid),
-        properties: causeway_mqtt::codec::Properties::EMPTY,
+        properties: Properties::EMPTY,
         payload: payload.into(),
     })
 }

@@ -18,10 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("causeway-compute", &["model"]),
     ("causeway-mqtt", &["model", "compute"]),
     ("causeway-gateway", &["model", "compute", "mqtt"]),
-    (
-        "causeway-broker",
-        &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway"],
-    ),
+    ("causeway-broker", &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway"]),
     ("causeway-load", &["mqtt"]),
     // Depends on everything by its nature, and nothing depends on it.
     ("causeway-tests", &[]),
@@ -44,10 +41,8 @@ fn root() -> PathBuf {
 #[test]
 fn crates_depend_only_along_the_arrows() {
     let metadata = metadata();
-    let arrows: BTreeMap<&str, BTreeSet<String>> = ARROWS
-        .iter()
-        .map(|(name, may)| (*name, may.iter().map(|to| format!("causeway-{to}")).collect()))
-        .collect();
+    let arrows: BTreeMap<&str, BTreeSet<String>> =
+        ARROWS.iter().map(|(name, may)| (*name, may.iter().map(|to| format!("causeway-{to}")).collect())).collect();
     let mut seen = 0;
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();

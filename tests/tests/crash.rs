@@ -106,7 +106,9 @@ fn life(broker: Broker, life: Duration, publishers: &mut [Publisher], seen: &mut
             thread::park_timeout(life);
             broker.kill()
         });
-        deliveries.iter().for_each(|delivery| seen.take(delivery));
+        for delivery in &deliveries {
+            seen.take(delivery);
+        }
         death.join().unwrap().unwrap();
         for thread in running {
             let end = thread.join().unwrap().expect_err("publishing goes on until the broker dies");
@@ -128,7 +130,7 @@ fn finish(broker: Broker, publishers: &mut [Publisher], seen: &mut Seen) {
         });
         let sent: Vec<u64> = publishers.iter().map(|publisher| publisher.next).collect();
         while seen.next.as_slice() != sent {
-            let Ok(delivery) = deliveries.recv_timeout(Duration::from_secs(60)) else {
+            let Ok(delivery) = deliveries.recv_timeout(Duration::from_mins(1)) else {
                 panic!("stuck at {:?} of {sent:?}", seen.next);
             };
             seen.take(delivery);

@@ -19,7 +19,8 @@ pub(crate) fn rebuild(settings: &Settings, out: &mut dyn Write) -> Result<()> {
     {
         let _lock = open::lock(&Disk, &settings.data)?;
         let directory = settings.data.join("index");
-        let rebuilt = causeway_index::rebuild(&directory, &settings.index(), first, &mut open::report)?;
+        let rebuilt =
+            causeway_index::rebuild(&directory, &settings.index(), first, &mut |progress| open::report(&progress))?;
         match rebuilt.from {
             Some(from) => writeln!(out, "restored the checkpoint at {from}; applying the log after it")?,
             None => writeln!(out, "no checkpoint: applying the whole log from {first}")?,

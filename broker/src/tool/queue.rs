@@ -32,14 +32,15 @@ pub(crate) struct Ask {
 }
 
 /// Prints a page of a queue.
-pub(crate) fn read(source: &Source, ask: Ask, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn read(source: &Source, ask: &Ask, out: &mut dyn Write) -> Result<()> {
     // Checked here too, so that a typing mistake is told without a broker.
     let filter = Filter::new(ask.filter.clone().into()).with_context(|| format!("{:?}", ask.filter))?;
     let namespace = Namespace::new(ask.namespace.clone().into()).with_context(|| format!("{:?}", ask.namespace))?;
     let page: QueuePage = match source {
         Source::Admin(admin) => {
             let (after, limit) = (ask.after.to_string(), ask.limit.to_string());
-            let query = [("filter", &*ask.filter), ("namespace", &ask.namespace), ("after", &after), ("limit", &limit)];
+            let query =
+                [("filter", ask.filter.as_str()), ("namespace", &ask.namespace), ("after", &after), ("limit", &limit)];
             get(*admin, "/api/v1/queue", &query)?
         }
         Source::Data(settings) => with_data(settings, |local| {
