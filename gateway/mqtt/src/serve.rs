@@ -74,7 +74,8 @@ impl Server {
             clients.kick_all(Kick::Drain);
         };
         let broker = Arc::clone(&context.broker);
-        context.tasks.spawn(Kind::Progress, progress::run(broker, inbox, settings.progress_interval, end));
+        let (interval, bytes) = (settings.progress_interval, settings.progress_bytes);
+        context.tasks.spawn(Kind::Progress, progress::run(broker, inbox, interval, bytes, end));
         let shared = Arc::new(Shared {
             cluster: context.cluster,
             namespace: Namespace::default(),

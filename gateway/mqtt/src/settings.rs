@@ -30,7 +30,7 @@ pub struct Settings {
     pub filters: usize,
     /// A session's cursor is handed to the log at least so often while it moves.
     pub progress_interval: Duration,
-    /// Bytes of acknowledged messages after which the cursor is handed over sooner.
+    /// Bytes of cursors, of all sessions, that are logged at once instead of after the interval.
     pub progress_bytes: u64,
     /// How long a socket may take to accept the last packets.
     pub close_timeout: Duration,

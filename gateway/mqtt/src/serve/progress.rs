@@ -15,8 +15,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-/// Lanes of one record: some 64 KiB of them.
-const LANES: usize = 1024;
+/// Bytes of a lane's cursor in a record, nearly.
+const LANE_BYTES: u64 = 64;
 /// Cursors that may wait for the task; a session whose cursor finds no room hands it over again when it moves.
 pub(super) const QUEUE: usize = 8192;
 
@@ -34,22 +34,24 @@ impl Waiting {
     }
 
     /// Lanes of the first shard that `free` lets pass.
-    fn take(&mut self, free: impl Fn(ShardId) -> bool) -> Option<(ShardId, Vec<LaneProgress>)> {
+    fn take(&mut self, lanes: usize, free: impl Fn(ShardId) -> bool) -> Option<(ShardId, Vec<LaneProgress>)> {
         let shard = self.0.keys().map(|(shard, _)| *shard).find(|shard| free(*shard))?;
-        let keys: Vec<_> = self.0.keys().filter(|key| key.0 == shard).take(LANES).copied().collect();
+        let keys: Vec<_> = self.0.keys().filter(|key| key.0 == shard).take(lanes).copied().collect();
         Some((shard, keys.iter().filter_map(|key| self.0.remove(key)).collect()))
     }
 }
 
 type Outcome = (ShardId, Option<Vec<LaneProgress>>);
 
-/// Logs what comes, every `interval`, until `end` resolves; what waits then is logged once more.
+/// Logs what comes, every `interval` or once `bytes` of it wait, until `end` resolves; what waits then is logged once more.
 pub(super) async fn run(
     broker: Arc<dyn Broker>,
     mut inbox: mpsc::Receiver<(ShardId, LaneProgress)>,
     interval: Duration,
+    bytes: u64,
     end: impl Future<Output = ()>,
 ) {
+    let lanes = usize::try_from(bytes / LANE_BYTES).unwrap_or(usize::MAX).max(1);
     let mut end = std::pin::pin!(end);
     let mut tick = tokio::time::interval(interval.max(Duration::from_millis(1)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,28 +69,29 @@ pub(super) async fn run(
             came = inbox.recv() => match came {
                 Some((shard, progress)) => {
                     waiting.put(shard, progress);
-                    if waiting.0.len() < LANES {
+                    if waiting.0.len() < lanes {
                         continue;
                     }
-                    propose(&broker, &mut waiting, &mut shards, &mut under_way);
+                    propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way);
                 }
                 None => break,
             },
-            _ = tick.tick() => propose(&broker, &mut waiting, &mut shards, &mut under_way),
+            _ = tick.tick() => propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way),
         }
     }
-    propose(&broker, &mut waiting, &mut shards, &mut under_way);
+    propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way);
     while under_way.next().await.is_some() {}
 }
 
 /// One record a shard that has none under way.
 fn propose(
     broker: &Arc<dyn Broker>,
+    limit: usize,
     waiting: &mut Waiting,
     shards: &mut Vec<ShardId>,
     under_way: &mut FuturesUnordered<BoxFuture<'static, Outcome>>,
 ) {
-    while let Some((shard, lanes)) = waiting.take(|shard| !shards.contains(&shard)) {
+    while let Some((shard, lanes)) = waiting.take(limit, |shard| !shards.contains(&shard)) {
         shards.push(shard);
         let reply = broker.propose(shard, vec![Command::Progress(lanes.clone())]);
         under_way.push(Box::pin(async move { (shard, reply.await.is_err().then_some(lanes)) }));
@@ -116,9 +119,9 @@ mod tests {
         for (sid, epoch, cursor) in [(1, 1, 10), (1, 1, 30), (1, 1, 20), (2, 5, 7), (2, 4, 99), (1, 2, 3)] {
             waiting.put(ShardId(0), progress(sid, epoch, cursor));
         }
-        let (shard, lanes) = waiting.take(|_| true).unwrap();
+        let (shard, lanes) = waiting.take(9, |_| true).unwrap();
         assert_eq!((shard, lanes), (ShardId(0), vec![progress(1, 2, 3), progress(2, 5, 7)]));
-        assert_eq!(waiting.take(|_| true), None);
+        assert_eq!(waiting.take(9, |_| true), None);
     }
 
     #[test]
@@ -126,8 +129,8 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.put(ShardId(0), progress(1, 1, 1));
         waiting.put(ShardId(1), progress(1, 1, 2));
-        assert_eq!(waiting.take(|shard| shard != ShardId(0)).unwrap().0, ShardId(1));
-        assert_eq!(waiting.take(|shard| shard != ShardId(0)), None);
-        assert_eq!(waiting.take(|_| true).unwrap().0, ShardId(0));
+        assert_eq!(waiting.take(9, |shard| shard != ShardId(0)).unwrap().0, ShardId(1));
+        assert_eq!(waiting.take(9, |shard| shard != ShardId(0)), None);
+        assert_eq!(waiting.take(9, |_| true).unwrap().0, ShardId(0));
     }
 }

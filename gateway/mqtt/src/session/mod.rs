@@ -23,12 +23,15 @@ mod effect;
 mod end;
 mod inbound;
 mod job;
-mod keepalive;
 mod outbound;
 mod properties;
 mod subscribe;
 mod subscription;
+mod time;
 mod unsubscribe;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,9 +48,9 @@ use self::connect::{Identity, Loading, Opening};
 use self::end::End;
 use self::inbound::{Fatal, Inbound};
 use self::job::{Job, Request, Requests, WAITING};
-use self::keepalive::KeepAlive;
 use self::outbound::{Candidate, Outbound, Stuck, View};
 use self::subscription::Subscriptions;
+use self::time::KeepAlive;
 use crate::Settings;
 use crate::codec::{Ack, Disconnect, Error as Malformed, Packet, Reason, Version};
 
@@ -113,9 +116,6 @@ pub struct Session {
     moved: bool,
     ticked: Duration,
 }
-
-/// A persistent session that is silent looks this often whether its stored cursor lags.
-const IDLE: Duration = Duration::from_mins(1);
 
 impl Session {
     /// A connection that has sent nothing yet; `number` is unique on this gateway.
@@ -324,66 +324,6 @@ impl Session {
     fn unless_worth_again(&mut self, error: &Error, out: &mut Output) {
         if !error.kind.retryable() && error.kind != Kind::Unknown {
             self.end(End::unavailable(error), out);
-        }
-    }
-
-    /// When to call [`Session::tick`], if nothing happens before.
-    pub fn deadline(&self) -> Option<Duration> {
-        if matches!(self.phase, Phase::Fresh) {
-            return Some(self.ticked.saturating_add(self.shared.settings.connect_timeout));
-        }
-        if !self.is_online() {
-            return None;
-        }
-        let progress = self.progress_due().then(|| self.progressed.saturating_add(self.interval()));
-        let idle = self.is_persistent().then(|| self.ticked.saturating_add(IDLE));
-        [self.alive.deadline(), progress, idle, self.outbound.paused()].into_iter().flatten().min()
-    }
-
-    fn interval(&self) -> Duration {
-        self.shared.settings.progress_interval
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.identity.is_some_and(|identity| identity.persistent)
-    }
-
-    fn progress_due(&self) -> bool {
-        self.moved && self.is_persistent()
-    }
-
-    /// Time passed. `lag`: with so many bytes of log between its stored and its real cursor an idle lane is stored too.
-    pub fn tick(&mut self, now: Now, lag: u64, out: &mut Output) {
-        if matches!(self.phase, Phase::Fresh) && self.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
-            return self.end(End::from(Cause::ConnectTimeout), out);
-        }
-        if !self.is_online() {
-            return;
-        }
-        self.ticked = now.elapsed;
-        if !self.takes_packets() {
-            // It is not the client that is silent: we do not listen.
-            self.alive.heard(now);
-        }
-        if self.alive.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
-            return self.end(End::silent(), out);
-        }
-        let Some(identity) = self.identity.filter(|identity| identity.persistent) else { return };
-        let due = self.progress_due() && now.elapsed >= self.progressed.saturating_add(self.interval());
-        let bytes = self.shared.settings.progress_bytes;
-        for lane in &mut self.outbound.lanes {
-            let behind = lane.cursor().0.saturating_sub(lane.handed().0) > lag;
-            let much = lane.acknowledged() >= bytes;
-            if !((due && lane.acknowledged() > 0) || much || behind) {
-                continue;
-            }
-            if let Some(progress) = lane.progress(identity.sid, identity.epoch) {
-                out.effect(Effect::Progress(lane.shard, progress));
-            }
-        }
-        if due {
-            self.progressed = now.elapsed;
-            self.moved = false;
         }
     }
 

@@ -128,9 +128,11 @@ impl CatchUp {
         Some((entry, queues))
     }
 
-    /// Every source is read to the end and nothing is left.
+    /// Every source is read to the end and nothing is left; nor do pages come any more, which would be taken for those of
+    /// a later catch-up.
     pub(in crate::session) fn is_over(&self) -> bool {
-        self.sources.iter().all(|source| source.after >= self.upto && source.ready.is_empty())
+        self.reading.is_empty()
+            && self.sources.iter().all(|source| source.after >= self.upto && source.ready.is_empty())
     }
 }
 

@@ -38,7 +38,6 @@ pub(in crate::session) struct Candidate {
 struct Flight {
     stamp: Stamp,
     position: Position,
-    length: u32,
     qos: Qos,
     pid: Option<PacketId>,
     state: State,
@@ -67,8 +66,6 @@ pub(in crate::session) struct Lane {
     ahead: VecDeque<Candidate>,
     /// The cursor that was last handed to the log.
     handed: Position,
-    /// Bytes acknowledged since.
-    acknowledged: u64,
 }
 
 /// What an acknowledgement was for.
@@ -90,7 +87,6 @@ impl Lane {
             catch_up: None,
             ahead: VecDeque::new(),
             handed: Position(0),
-            acknowledged: 0,
         }
     }
 
@@ -107,7 +103,7 @@ impl Lane {
                 FlightState::Sent | FlightState::Received | FlightState::Done | FlightState::Parked => State::Done,
             };
             let (stamp, position, qos) = (row.stamp, row.position, row.qos);
-            self.flights.push_back(Flight { stamp, position, length: 0, qos, pid: row.pid, state });
+            self.flights.push_back(Flight { stamp, position, qos, pid: row.pid, state });
             if state == State::Kept {
                 let (found, again) = (Found::Any, row.pid);
                 self.pending.push_back(Candidate { stamp, position, length: 0, qos, found, again, away: true });
@@ -220,8 +216,8 @@ impl Lane {
 
     /// A candidate was sent for the first time and waits for an acknowledgement.
     pub(in crate::session) fn sent(&mut self, candidate: &Candidate, qos: Qos, pid: PacketId) {
-        let &Candidate { stamp, position, length, .. } = candidate;
-        self.flights.push_back(Flight { stamp, position, length, qos, pid: Some(pid), state: State::Sent });
+        let &Candidate { stamp, position, .. } = candidate;
+        self.flights.push_back(Flight { stamp, position, qos, pid: Some(pid), state: State::Sent });
     }
 
     /// The QoS of a kept delivery that is now sent again; `None` if it was acknowledged meanwhile.
@@ -248,7 +244,6 @@ impl Lane {
         let flight = self.flights.iter_mut().find(waits)?;
         let sent = flight.state == State::Sent;
         flight.state = State::Done;
-        self.acknowledged = self.acknowledged.saturating_add(u64::from(flight.length));
         self.settle();
         Some(Acknowledged { sent })
     }
@@ -277,15 +272,9 @@ impl Lane {
         self.next.min(flight).min(pending)
     }
 
-    /// Bytes acknowledged since the cursor was handed to the log.
-    pub(in crate::session) fn acknowledged(&self) -> u64 {
-        self.acknowledged
-    }
-
     /// The cursor for the log, if it moved.
     pub(in crate::session) fn progress(&mut self, sid: Sid, epoch: Epoch) -> Option<LaneProgress> {
         let cursor = self.cursor();
-        self.acknowledged = 0;
         if cursor <= self.handed {
             return None;
         }

@@ -1,0 +1,96 @@
+//! What the passing of time asks for: CONNECT in time, keep alive (MQTT 5.0 §3.1.2.10), cursors handed to the log.
+
+use std::time::Duration;
+
+use super::effect::{Effect, Now, Output};
+use super::end::{Cause, End};
+use super::{Phase, Session};
+
+/// A persistent session that is silent looks this often whether its stored cursor lags.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// A client that is silent for one and a half times its interval is gone.
+#[derive(Debug, Default)]
+pub(super) struct KeepAlive {
+    /// Longest silence; `None`: any.
+    limit: Option<Duration>,
+    heard: Duration,
+}
+
+impl KeepAlive {
+    /// The interval of CONNECT in seconds; 0 turns it off.
+    pub(super) fn start(&mut self, seconds: u16, now: Now) {
+        self.limit = (seconds > 0).then(|| Duration::from_millis(u64::from(seconds) * 1500));
+        self.heard = now.elapsed;
+    }
+
+    /// A packet came.
+    pub(super) fn heard(&mut self, now: Now) {
+        self.heard = now.elapsed;
+    }
+
+    /// When the silence is too long.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.limit.map(|limit| self.heard.saturating_add(limit))
+    }
+}
+
+impl Session {
+    /// When to call [`Session::tick`], if nothing happens before.
+    pub fn deadline(&self) -> Option<Duration> {
+        if matches!(self.phase, Phase::Fresh) {
+            return Some(self.ticked.saturating_add(self.shared.settings.connect_timeout));
+        }
+        if !self.is_online() {
+            return None;
+        }
+        let progress = self.progress_due().then(|| self.progressed.saturating_add(self.interval()));
+        let idle = self.is_persistent().then(|| self.ticked.saturating_add(IDLE));
+        [self.alive.deadline(), progress, idle, self.outbound.paused()].into_iter().flatten().min()
+    }
+
+    fn interval(&self) -> Duration {
+        self.shared.settings.progress_interval
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.identity.is_some_and(|identity| identity.persistent)
+    }
+
+    fn progress_due(&self) -> bool {
+        self.moved && self.is_persistent()
+    }
+
+    /// Time passed. `lag`: with so many bytes of log between its stored and its real cursor an idle lane is stored too.
+    pub fn tick(&mut self, now: Now, lag: u64, out: &mut Output) {
+        if matches!(self.phase, Phase::Fresh) && self.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
+            return self.end(End::from(Cause::ConnectTimeout), out);
+        }
+        if !self.is_online() {
+            return;
+        }
+        self.ticked = now.elapsed;
+        if !self.takes_packets() {
+            // It is not the client that is silent: we do not listen.
+            self.alive.heard(now);
+        }
+        if self.alive.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
+            return self.end(End::silent(), out);
+        }
+        let Some(identity) = self.identity.filter(|identity| identity.persistent) else { return };
+        let due = self.progress_due() && now.elapsed >= self.progressed.saturating_add(self.interval());
+        for lane in &mut self.outbound.lanes {
+            let behind = lane.cursor().0.saturating_sub(lane.handed().0) > lag;
+            if !(due || behind) {
+                continue;
+            }
+            if let Some(progress) = lane.progress(identity.sid, identity.epoch) {
+                out.effect(Effect::Progress(lane.shard, progress));
+            }
+        }
+        if due {
+            self.progressed = now.elapsed;
+            self.moved = false;
+        }
+    }
+}
