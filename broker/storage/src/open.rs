@@ -12,7 +12,7 @@ use crate::log::poison::Poison;
 use crate::log::ring::Ring;
 use crate::log::segment::Segments;
 use crate::log::spare::Spare;
-use crate::log::writer::{Tail, Writer, begin_segment};
+use crate::log::writer::{Tail, Writer, name_segment, write_header};
 use crate::log::{Shared, Watermark};
 use crate::options::Options;
 use crate::read::Reader;
@@ -49,7 +49,8 @@ pub fn create(fs: Arc<dyn Fs>, dir: &Path, options: Options, lineage: Lineage) -
     let header =
         SegmentHeader { lineage, first: Position(0), first_index: 0, capacity: options.capacity(), prev: None };
     let shared = shared(fs, dir, &options, lineage, Vec::new(), Position(0));
-    shared.segments.push(Arc::new(begin_segment(&shared, &*file, header)?));
+    write_header(&*file, &header).during(Operation::Write, dir)?;
+    shared.segments.push(Arc::new(name_segment(&shared, &*file, header)?));
     spare.request();
     let tail = Tail { file, limit: Position(options.capacity()), last: None, committed: 0 };
     opened(shared, options, tail, spare, lock, Recovered::default())

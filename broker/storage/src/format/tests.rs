@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -22,11 +24,12 @@ fn header() -> Header {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .chunks(8)
-        .map(|row| row.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut hex = String::new();
+    for (i, byte) in bytes.iter().enumerate() {
+        let gap = if i % 8 == 0 && i > 0 { " " } else { "" };
+        write!(hex, "{gap}{byte:02x}").unwrap();
+    }
+    hex
 }
 
 #[test]

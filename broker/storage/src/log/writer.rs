@@ -1,5 +1,6 @@
 //! The one writer: seals drafts, appends them, makes them durable, rolls segments.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -204,13 +205,28 @@ impl Writer {
             capacity: limit.0.saturating_sub(first.0),
             prev: self.last,
         };
-        let begun = begin_segment(&self.shared, &*file, header);
-        let segment = Arc::new(self.shared.poison.by(begun)?);
+        if let Err(error) = write_header(&*file, &header) {
+            return self.spoiled(error);
+        }
+        let named = name_segment(&self.shared, &*file, header);
+        let segment = Arc::new(self.shared.poison.by(named)?);
         self.spare.request();
         self.shared.segments.push(segment.clone());
         tracing::debug!(segment = %segment.path.display(), first_index = header.first_index, "rolled");
         self.active = Active { segment, file, limit };
         Ok(())
+    }
+
+    /// The spare could not be given a header. The log is as it was if the disk is only full: the next append takes another.
+    fn spoiled(&self, error: std::io::Error) -> Result<()> {
+        let spare = self.shared.dir.join(SPARE);
+        let removed = io::remove_if_any(&*self.shared.fs, &spare).during(Operation::Remove, &spare);
+        let result = if io::is_full(&error) {
+            removed.and(Err(Error::Full { dir: self.shared.dir.clone(), bytes: SEGMENT_HEADER_BYTES }))
+        } else {
+            Err(error).during(Operation::Write, &spare)
+        };
+        if matches!(result, Err(Error::Full { .. })) { result } else { self.shared.poison.by(result) }
     }
 
     /// Makes a file that holds up to `first` + its capacity long enough for a batch, in zeros, before anything is written:
@@ -288,11 +304,14 @@ impl Writer {
     }
 }
 
-/// Turns a spare into the segment of this header: header, sync, name, directory sync, in this order.
-pub(crate) fn begin_segment(shared: &Shared, file: &dyn File, header: SegmentHeader) -> Result<Segment> {
+/// The first half of making a spare a segment.
+pub(crate) fn write_header(file: &dyn File, header: &SegmentHeader) -> std::io::Result<()> {
+    file.write_at(&mut [IoSlice::new(&header.bytes())], 0)
+}
+
+/// The second half: sync, name, directory sync, in this order. **A segment that has its name is whole.**
+pub(crate) fn name_segment(shared: &Shared, file: &dyn File, header: SegmentHeader) -> Result<Segment> {
     let (spare, path) = (shared.dir.join(SPARE), shared.dir.join(segment_name(header.first)));
-    let bytes = header.bytes();
-    file.write_at(&mut [std::io::IoSlice::new(&bytes)], 0).during(Operation::Write, &spare)?;
     file.sync_data().during(Operation::Sync, &spare)?;
     shared.fs.rename(&spare, &path).during(Operation::Rename, &spare)?;
     shared.fs.sync_dir(&shared.dir).during(Operation::SyncDir, &shared.dir)?;

@@ -162,10 +162,7 @@ impl Page {
     ) -> std::io::Result<Result<Bytes, Fault>> {
         let left = usize::try_from(upto.0.saturating_sub(at.0)).unwrap_or(usize::MAX);
         if self.frame(at).is_none() {
-            self.at = at;
-            self.bytes.resize(PAGE_BYTES.min(left), 0);
-            let read = file.read_at(&mut self.bytes, segment.offset(at))?;
-            self.bytes.truncate(read);
+            self.fetch(file, segment, at, PAGE_BYTES.min(left))?;
         }
         let Some((length, crc, have)) = self.frame(at) else { return Ok(Err(Fault::Short)) };
         let payload = match usize::try_from(length) {
@@ -186,6 +183,16 @@ impl Page {
             whole.freeze()
         };
         Ok(if crc32c::crc32c(&payload) == crc { Ok(payload) } else { Err(Fault::RecordCrc) })
+    }
+
+    /// After an error the page is empty, so that the next record cannot be looked for in what was not read.
+    fn fetch(&mut self, file: &Arc<dyn File>, segment: &Segment, at: Position, bytes: usize) -> std::io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.bytes);
+        buffer.resize(bytes, 0);
+        let read = file.read_at(&mut buffer, segment.offset(at))?;
+        buffer.truncate(read);
+        (self.at, self.bytes) = (at, buffer);
+        Ok(())
     }
 
     /// The frame at this position, if it starts in the page: length, crc, and what the page has of the payload.

@@ -7,6 +7,16 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod follower;
+#[cfg(test)]
+mod lock;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod torn;
 #[cfg(test)]
 mod world;
