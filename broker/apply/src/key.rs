@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! meta      tag ‖ name                1 applied · 2 first position · 3 cluster · 4 level · 5 map · 6 topic: ns ‖ 0 ‖ name
-//!                                     7 group: ns ‖ 0 ‖ name · 8 acl: name · 9 gateway: incarnation
+//!                                     7 group: ns ‖ 0 ‖ name · 8 acl: name · 9 gateway: incarnation · 10 departed: incarnation
 //! queue     qid
 //! entry     qid ‖ offset              prefix: qid
 //! key       hash 16 B ‖ position      prefix: hash
@@ -37,6 +37,7 @@ const TOPIC: u8 = 6;
 const GROUP: u8 = 7;
 const ACL: u8 = 8;
 const GATEWAY: u8 = 9;
+const DEPARTED: u8 = 10;
 
 const CLIENT_NAME: u8 = 1;
 const CLIENT_OWNED: u8 = 2;
@@ -70,6 +71,11 @@ pub fn acl(name: &str) -> Vec<u8> {
 /// `meta`: a gateway process.
 pub fn gateway(incarnation: Incarnation) -> [u8; 17] {
     concat(&[&[GATEWAY], &incarnation.0.to_be_bytes()])
+}
+
+/// `meta`: a gateway process of which nothing is left, kept so that it stays fenced.
+pub fn departed(incarnation: Incarnation) -> [u8; 17] {
+    concat(&[&[DEPARTED], &incarnation.0.to_be_bytes()])
 }
 
 /// `meta`: what the topics have in common.

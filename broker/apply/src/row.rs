@@ -31,3 +31,6 @@ pub fn body_position(family: Family, key: &[u8], value: &[u8]) -> Option<Positio
 pub fn applied_position(value: Option<&bytes::Bytes>) -> Position {
     value.and_then(AppliedMark::decode).map_or(Position(0), |mark| mark.position)
 }
+
+#[cfg(test)]
+mod tests;

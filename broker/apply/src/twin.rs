@@ -133,3 +133,69 @@ impl Durable for Twin {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(twin: &Twin, key: &[u8], value: Option<&[u8]>) {
+        let mut mutations = Mutations::new();
+        match value {
+            Some(value) => mutations.put(Family::Session, key, value),
+            None => mutations.delete(Family::Session, key),
+        }
+        twin.write(&mutations).unwrap();
+    }
+
+    fn keys(twin: &Twin, from: &[u8], upto: &[u8]) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        twin.scan(Family::Session, from, upto, &mut |key, _| {
+            keys.push(key.to_vec());
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        keys
+    }
+
+    #[test]
+    fn a_crash_takes_back_what_no_flush_covered() {
+        let twin = Twin::new();
+        write(&twin, b"a", Some(b"1"));
+        twin.flush().unwrap();
+        write(&twin, b"a", None);
+        write(&twin, b"b", Some(b"2"));
+        twin.crash();
+        assert_eq!(twin.get(Family::Session, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(twin.get(Family::Session, b"b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_scan_has_its_lower_bound_and_not_its_upper_one() {
+        let twin = Twin::new();
+        for key in [b"a", b"b", b"c"] {
+            write(&twin, key, Some(b""));
+        }
+        assert_eq!(keys(&twin, b"a", b"c"), [b"a", b"b"]);
+        assert!(keys(&twin, b"c", b"a").is_empty() && keys(&twin, b"b", b"b").is_empty());
+    }
+
+    #[test]
+    fn the_log_may_go_below_the_older_of_two_checkpoints() {
+        let mut shard = crate::sample::Shard::new();
+        let mut ends = Vec::new();
+        for _ in 0..3 {
+            shard.publish("t");
+            shard.tables.flush().unwrap();
+            ends.push(shard.apply.applied().position);
+        }
+        // All three states are flushed one after another; a checkpoint is of the latest.
+        assert_eq!(shard.tables.checkpoint().unwrap(), Position(0), "one is not enough");
+        shard.publish("t");
+        shard.tables.flush().unwrap();
+        assert_eq!(shard.tables.checkpoint().unwrap(), ends[2]);
+        shard.publish("t");
+        shard.tables.restore();
+        shard.reopen();
+        assert!(shard.apply.applied().position > ends[2], "back to the newest checkpoint");
+    }
+}

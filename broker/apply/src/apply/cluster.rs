@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
-use causeway_model::Position;
+use causeway_model::{Incarnation, Position};
 
 use super::{Step, Stop, damaged};
 use crate::record::{Check, ClusterInit, FeatureLevel, Gateway, GatewayEvent, SUPPORTED_LEVEL, Trim};
@@ -38,40 +38,55 @@ pub(super) fn level<T: Tables>(step: &mut Step<'_, T>, record: FeatureLevel) -> 
     Ok(Outcome::Done)
 }
 
-/// Joined → lost → swept. A lost one cannot come back: an incarnation is one run of one process.
+/// Joined → lost → departed. A lost one cannot come back: an incarnation is one run of one process.
 pub(super) fn gateway<T: Tables>(step: &mut Step<'_, T>, record: Gateway) -> Result<Outcome, Stop> {
-    let row = key::gateway(record.incarnation);
-    match (gateway_state(step, &row)?, record.event) {
-        (None, GatewayEvent::Joined) => step.put(Family::Meta, &row, &[GatewayState::Joined as u8]),
-        (Some(GatewayState::Lost), GatewayEvent::Joined) => return Err(Reason::Fenced.into()),
-        (None | Some(GatewayState::Joined), GatewayEvent::Lost) => {
+    let incarnation = record.incarnation;
+    let row = key::gateway(incarnation);
+    match (standing(step, incarnation)?, record.event) {
+        (Standing::Unknown, GatewayEvent::Joined) => step.put(Family::Meta, &row, &[GatewayState::Joined as u8]),
+        (Standing::Lost | Standing::Departed, GatewayEvent::Joined) => return Err(Reason::Fenced.into()),
+        (Standing::Unknown | Standing::Joined, GatewayEvent::Lost) => {
             step.put(Family::Meta, &row, &[GatewayState::Lost as u8]);
-            step.out.event(Event::GatewayLost { incarnation: record.incarnation });
+            step.out.event(Event::GatewayLost { incarnation });
         }
-        (Some(GatewayState::Joined), GatewayEvent::Swept) => return Err(Reason::Invalid.into()),
-        (Some(GatewayState::Lost), GatewayEvent::Swept) => step.delete(Family::Meta, &row),
-        (Some(GatewayState::Joined), GatewayEvent::Joined)
-        | (Some(GatewayState::Lost), GatewayEvent::Lost)
-        | (None, GatewayEvent::Swept) => {}
+        (Standing::Unknown | Standing::Joined, GatewayEvent::Swept) => return Err(Reason::Invalid.into()),
+        (Standing::Lost, GatewayEvent::Swept) => {
+            let since = step.roots.clock.0.to_be_bytes();
+            step.delete(Family::Meta, &row);
+            step.put(Family::Meta, &key::departed(incarnation), &since);
+        }
+        (Standing::Joined, GatewayEvent::Joined)
+        | (Standing::Lost, GatewayEvent::Lost)
+        | (Standing::Departed, GatewayEvent::Lost | GatewayEvent::Swept) => {}
     }
     Ok(Outcome::Done)
 }
 
-/// Rejects what a gateway that was declared lost still wants to own.
-pub(super) fn check_gateway<T: Tables>(
-    step: &Step<'_, T>,
-    incarnation: causeway_model::Incarnation,
-) -> Result<(), Stop> {
-    match gateway_state(step, &key::gateway(incarnation))? {
-        Some(GatewayState::Lost) => Err(Reason::Fenced.into()),
-        Some(GatewayState::Joined) | None => Ok(()),
-    }
+/// What the log says of a gateway process.
+enum Standing {
+    Unknown,
+    Joined,
+    Lost,
+    Departed,
 }
 
-fn gateway_state<T: Tables>(step: &Step<'_, T>, row: &[u8]) -> Result<Option<GatewayState>, Stop> {
-    match step.get(Family::Meta, row)? {
-        Some(value) => GatewayState::decode(&value).map(Some).ok_or_else(|| damaged("gateway")),
-        None => Ok(None),
+fn standing<T: Tables>(step: &Step<'_, T>, incarnation: Incarnation) -> Result<Standing, Stop> {
+    if let Some(row) = step.get(Family::Meta, &key::gateway(incarnation))? {
+        return match GatewayState::decode(&row) {
+            Some(GatewayState::Joined) => Ok(Standing::Joined),
+            Some(GatewayState::Lost) => Ok(Standing::Lost),
+            None => Err(damaged("gateway")),
+        };
+    }
+    let departed = step.get(Family::Meta, &key::departed(incarnation))?.is_some();
+    Ok(if departed { Standing::Departed } else { Standing::Unknown })
+}
+
+/// Rejects what a gateway that was declared lost still wants to own.
+pub(super) fn check_gateway<T: Tables>(step: &Step<'_, T>, incarnation: Incarnation) -> Result<(), Stop> {
+    match standing(step, incarnation)? {
+        Standing::Unknown | Standing::Joined => Ok(()),
+        Standing::Lost | Standing::Departed => Err(Reason::Fenced.into()),
     }
 }
 

@@ -92,7 +92,7 @@ pub enum GatewayEvent {
     Joined = 1,
     /// It is gone and owns nothing new from here on. Its sessions and interest are closed page by page.
     Lost = 2,
-    /// Nothing of it is left: its row goes too.
+    /// Nothing of it is left. It stays fenced: it may live on somewhere and not know that it was given up.
     Swept = 3,
 }
 

@@ -45,7 +45,7 @@ fn the_level_never_goes_down() {
 }
 
 #[test]
-fn a_gateway_joins_is_lost_and_is_swept() {
+fn a_gateway_joins_is_lost_and_departs_and_never_comes_back() {
     let mut shard = Shard::new();
     let state = |shard: &Shard| read::gateways(&shard.tables, 10).unwrap().first().map(|(_, state)| *state);
     assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Done);
@@ -59,13 +59,21 @@ fn a_gateway_joins_is_lost_and_is_swept() {
     assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Rejected(Reason::Fenced));
     assert_eq!(state(&shard), Some(GatewayState::Lost));
     assert_eq!(shard.one(gateway(GatewayEvent::Swept)), Outcome::Done);
-    assert_eq!(state(&shard), None);
-    assert_eq!(shard.one(gateway(GatewayEvent::Swept)), Outcome::Done);
+    assert_eq!(state(&shard), None, "nobody sweeps it again");
+    for event in [GatewayEvent::Swept, GatewayEvent::Lost] {
+        assert_eq!(shard.one(gateway(event)), Outcome::Done);
+        assert_eq!(shard.effects.events, []);
+    }
+    shard.reopen();
+    assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Rejected(Reason::Fenced));
+    let interest = crate::sample::interest(true, "a/+", crate::sample::gateway(5));
+    assert_eq!(shard.one(interest), Outcome::Rejected(Reason::Fenced), "it may not know that it was given up");
 }
 
 #[test]
 fn a_gateway_that_never_joined_can_be_lost_too() {
     let mut shard = Shard::new();
+    assert_eq!(shard.one(gateway(GatewayEvent::Swept)), INVALID);
     assert_eq!(shard.one(gateway(GatewayEvent::Lost)), Outcome::Done);
     assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Rejected(Reason::Fenced));
 }
