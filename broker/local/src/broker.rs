@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::command::Rules;
 use crate::duty::{Duties, PutOff};
 use crate::fetch;
+use crate::flush::Dirty;
 use crate::machine::View;
 use crate::notify::Subscribers;
 use crate::outcome::{failure, refusal, reply};
@@ -32,6 +33,7 @@ pub struct Local<T> {
     pub(crate) pool: Arc<Pool>,
     pub(crate) view: Arc<View>,
     pub(crate) subscribers: Arc<Subscribers>,
+    pub(crate) dirty: Arc<Dirty>,
     pub(crate) rules: Rules,
     pub(crate) reads: Reads,
     pub(crate) notify_frames: usize,
@@ -62,6 +64,15 @@ impl<T: Durable> Local<T> {
         self.duties.lock().tick()
     }
 
+    /// Makes all tables durable as they are now and releases what of the log that lets go. Blocks: not on an async
+    /// worker.
+    ///
+    /// # Errors
+    /// `Unavailable` when the shard has stopped.
+    pub fn flush(&self) -> Result<(), Error> {
+        if self.dirty.flush() { Ok(()) } else { Err(self.error("flush", Kind::Unavailable)) }
+    }
+
     /// Gives up the log below a position, as an operator may ask. Returns once that is applied; the files go later.
     pub async fn trim(&self, below: Position) -> Result<Reply, Error> {
         let record = causeway_apply::Record::Trim(causeway_apply::record::Trim { first: below });
@@ -89,10 +100,6 @@ impl<T: Durable> Local<T> {
         Error { operation, shard: self.shard, kind }
     }
 
-    fn refuse<R: Send + 'static>(&self, operation: &'static str, kind: Kind) -> BoxFuture<'static, Result<R, Error>> {
-        ready(Err(self.error(operation, kind))).boxed()
-    }
-
     fn source(&self) -> Source<T> {
         Source {
             tables: Arc::clone(&self.tables),
@@ -116,8 +123,8 @@ impl<T: Durable> Local<T> {
                 result.map_err(|kind| Error { operation, shard, kind })
             }
             .boxed(),
-            Err(NotTaken::Full) => self.refuse(operation, Kind::Busy { retry_after: self.reads.retry_after }),
-            Err(NotTaken::Closed) => self.refuse(operation, Kind::Unavailable),
+            Err(NotTaken::Full) => refuse(operation, shard, Kind::Busy { retry_after: self.reads.retry_after }),
+            Err(NotTaken::Closed) => refuse(operation, shard, Kind::Unavailable),
         }
     }
 }
@@ -130,17 +137,17 @@ impl<T: Durable> Broker for Local<T> {
     fn propose(&self, shard: ShardId, commands: Vec<Command>) -> BoxFuture<'static, Result<Vec<Reply>, Error>> {
         const OPERATION: &str = "propose";
         if shard != self.shard {
-            return self.refuse(OPERATION, Kind::NotFound);
+            return refuse(OPERATION, shard, Kind::NotFound);
         }
         if commands.is_empty() {
             return ready(Ok(Vec::new())).boxed();
         }
         if self.view.is_full() {
-            return self.refuse(OPERATION, Kind::DiskFull);
+            return refuse(OPERATION, shard, Kind::DiskFull);
         }
         let group = match self.rules.encode(commands) {
             Ok(group) => group,
-            Err(kind) => return self.refuse(OPERATION, kind),
+            Err(kind) => return refuse(OPERATION, shard, kind),
         };
         match self.committer.propose(group, None, Priority::Ordinary) {
             Ok(pending) => async move {
@@ -149,13 +156,13 @@ impl<T: Durable> Broker for Local<T> {
                 Ok(outcomes.into_iter().map(reply).collect())
             }
             .boxed(),
-            Err(refused) => self.refuse(OPERATION, refusal(refused)),
+            Err(refused) => refuse(OPERATION, shard, refusal(refused)),
         }
     }
 
     fn read(&self, shard: ShardId, reads: Vec<Read>) -> BoxFuture<'static, Result<Vec<Page>, Error>> {
         if shard != self.shard {
-            return self.refuse("read", Kind::NotFound);
+            return refuse("read", shard, Kind::NotFound);
         }
         if reads.is_empty() {
             return ready(Ok(Vec::new())).boxed();
@@ -171,15 +178,15 @@ impl<T: Durable> Broker for Local<T> {
     ) -> BoxFuture<'static, Result<Vec<Option<Arc<Message>>>, Error>> {
         const OPERATION: &str = "fetch";
         if shard != self.shard {
-            return self.refuse(OPERATION, Kind::NotFound);
+            return refuse(OPERATION, shard, Kind::NotFound);
         }
         let applied = self.view.applied();
         if positions.iter().any(|at| *at >= applied) {
-            return self.refuse(OPERATION, Kind::Invalid);
+            return refuse(OPERATION, shard, Kind::Invalid);
         }
         let fetched = match fetch::cached(&self.reader, self.view.first(), &positions) {
             Ok(fetched) => fetched,
-            Err(kind) => return self.refuse(OPERATION, kind),
+            Err(kind) => return refuse(OPERATION, shard, kind),
         };
         match fetched.complete() {
             Ok(messages) => ready(Ok(messages)).boxed(),
@@ -192,7 +199,7 @@ impl<T: Durable> Broker for Local<T> {
 
     fn session(&self, shard: ShardId, sid: Sid) -> BoxFuture<'static, Result<Session, Error>> {
         if shard != self.shard {
-            return self.refuse("session", Kind::NotFound);
+            return refuse("session", shard, Kind::NotFound);
         }
         let source = self.source();
         self.blocking("session", move || source.session(sid))
@@ -214,6 +221,14 @@ impl<T: Durable> Broker for Local<T> {
     fn first(&self, shard: ShardId) -> Position {
         if shard == self.shard { self.view.first() } else { Position(0) }
     }
+}
+
+fn refuse<R: Send + 'static>(
+    operation: &'static str,
+    shard: ShardId,
+    kind: Kind,
+) -> BoxFuture<'static, Result<R, Error>> {
+    ready(Err(Error { operation, shard, kind })).boxed()
 }
 
 /// The constants of a cluster, as its log has them.

@@ -20,6 +20,7 @@ use crate::settings::Flush;
 pub(crate) struct Dirty {
     state: Mutex<State>,
     wake: Condvar,
+    done: Condvar,
     bytes: u64,
 }
 
@@ -29,6 +30,8 @@ struct State {
     flushed: Position,
     hurry: bool,
     stop: bool,
+    /// Nobody flushes any more.
+    ended: bool,
 }
 
 impl State {
@@ -39,7 +42,7 @@ impl State {
 
 impl Dirty {
     pub(crate) fn new(bytes: u64) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), bytes }
+        Self { state: Mutex::default(), wake: Condvar::new(), done: Condvar::new(), bytes }
     }
 
     /// Everything below is applied. Wakes the flusher when there was nothing to flush before, or now is enough.
@@ -66,9 +69,25 @@ impl Dirty {
         self.wake.notify_one();
     }
 
+    /// Waits until all that is applied now is flushed and released. False if nobody flushes any more.
+    pub(crate) fn flush(&self) -> bool {
+        let mut state = self.state.lock();
+        let upto = state.applied;
+        state.hurry = true;
+        self.wake.notify_one();
+        self.done.wait_while(&mut state, |state| state.flushed < upto && !state.ended);
+        state.flushed >= upto
+    }
+
     fn flushed(&self, upto: Position) {
         let mut state = self.state.lock();
         state.flushed = state.flushed.max(upto);
+        self.done.notify_all();
+    }
+
+    fn end(&self) {
+        self.state.lock().ended = true;
+        self.done.notify_all();
     }
 
     pub(crate) fn stop(&self) {
@@ -106,6 +125,12 @@ pub(crate) struct Flusher<T> {
 impl<T: Durable> Flusher<T> {
     /// Runs until stopped, flushes once more, and says why if it cannot go on.
     pub(crate) fn run(mut self) -> Result<(), ApplyError> {
+        let result = self.flush_until_stopped();
+        self.dirty.end();
+        result
+    }
+
+    fn flush_until_stopped(&mut self) -> Result<(), ApplyError> {
         loop {
             let more = self.dirty.wait(self.settings.interval);
             self.flush()?;
@@ -120,7 +145,6 @@ impl<T: Durable> Flusher<T> {
         let mark = read::applied(&*self.tables)?;
         let first = read::first(&*self.tables)?;
         self.tables.flush()?;
-        self.dirty.flushed(mark.position);
         self.tables.set_floor(first);
         if first.0.saturating_sub(self.cut.0) >= self.step_bytes {
             self.cut = self.tables.checkpoint()?;
@@ -130,6 +154,7 @@ impl<T: Durable> Flusher<T> {
             }
         }
         (self.release)(first.min(self.cut));
+        self.dirty.flushed(mark.position);
         Ok(())
     }
 }

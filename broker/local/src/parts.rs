@@ -108,6 +108,15 @@ impl Parts {
         self.stopper.commit = Some(stopper);
     }
 
+    /// Replay has no events: what it brought about is read once.
+    pub(crate) fn replayed(&self, first: Position, first_of_files: Position) {
+        self.view.set_first(first);
+        if first_of_files < first {
+            // Trimmed before the last stop, and still there.
+            self.dirty.hurry();
+        }
+    }
+
     /// Starts the clockwork of the leader's duties.
     pub(crate) fn start_duties<T: Durable>(
         &mut self,

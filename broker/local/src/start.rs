@@ -77,8 +77,7 @@ pub fn start<T: Durable>(options: LocalOptions<T>, progress: &mut dyn FnMut(Prog
         Single::start(opened, machine, Some(first), Arc::clone(&clock), settings.commit, progress)?;
     let committer: Arc<dyn Committer<Outcome>> = committer;
     parts.committing(&committer, stopper);
-    // Replay has no events: what it brought about is read once.
-    parts.view.set_first(read::first(&*tables)?);
+    parts.replayed(read::first(&*tables)?, reader.first());
     let (cluster, shard) = cluster(&*tables)?.ok_or_else(|| Error::NoCluster { dir: log_dir.clone() })?;
     if let Some(incarnation) = incarnation {
         announce(&*committer, &*fs, &dir, incarnation)?;
@@ -101,7 +100,7 @@ pub fn start<T: Durable>(options: LocalOptions<T>, progress: &mut dyn FnMut(Prog
         parts.start_duties(Arc::clone(&duties), interval)?;
     }
     let rules = Rules { message_bytes: settings.message_bytes, session_expiry: settings.retention.min_age };
-    let Parts { view, subscribers, failed, stopper, .. } = parts;
+    let Parts { view, subscribers, dirty, failed, stopper, .. } = parts;
     let (reads, notify_frames) = (settings.reads, settings.notify_frames);
     let local = Local {
         cluster,
@@ -112,6 +111,7 @@ pub fn start<T: Durable>(options: LocalOptions<T>, progress: &mut dyn FnMut(Prog
         pool,
         view,
         subscribers,
+        dirty,
         rules,
         reads,
         notify_frames,

@@ -1,0 +1,55 @@
+//! Tables that lose power with the disk: from then on nothing is flushed.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use causeway_apply::{Durable, Family, Mutations, Tables, TablesError, Twin, Visit};
+use causeway_model::Position;
+
+#[derive(Default)]
+pub(crate) struct Fragile {
+    pub(crate) twin: Twin,
+    pub(crate) dead: AtomicBool,
+    pub(crate) flushes: AtomicUsize,
+}
+
+impl Fragile {
+    /// What is left after the power was gone.
+    pub(crate) fn crash(&self) {
+        self.twin.crash();
+        self.dead.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Tables for Fragile {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, TablesError> {
+        self.twin.get(family, key)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], upto: &[u8], visit: Visit<'_>) -> Result<(), TablesError> {
+        self.twin.scan(family, from, upto, visit)
+    }
+
+    fn write(&self, mutations: &Mutations) -> Result<(), TablesError> {
+        self.twin.write(mutations)
+    }
+}
+
+impl Durable for Fragile {
+    fn flush(&self) -> Result<(), TablesError> {
+        if self.dead.load(Ordering::SeqCst) {
+            let source = "the power is gone".into();
+            return Err(TablesError { operation: "flush", family: Family::Meta, source });
+        }
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.twin.flush()
+    }
+
+    fn set_floor(&self, flushed_first: Position) {
+        self.twin.set_floor(flushed_first);
+    }
+
+    fn checkpoint(&self) -> Result<Position, TablesError> {
+        self.twin.checkpoint()
+    }
+}
