@@ -59,6 +59,10 @@ impl Decoder {
         if buffer.len() < whole {
             return Ok(None);
         }
+        if let Some(ack) = Packet::plain_ack(header, buffer) {
+            buffer.advance(whole);
+            return Ok(Some(ack));
+        }
         let mut body = buffer.split_to(whole).freeze();
         body.advance(header.len);
         let Some(version) = self.version else {

@@ -12,6 +12,7 @@ mod unsuback;
 mod unsubscribe;
 
 use bytes::{Bytes, BytesMut};
+use causeway_model::PacketId;
 
 pub use ack::Ack;
 pub use auth::Auth;
@@ -166,6 +167,33 @@ impl Packet {
             Self::PingReq | Self::PingResp => f(&Ping(self.packet_type())),
             Self::Disconnect(packet) => f(packet),
             Self::Auth(packet) => f(packet),
+        }
+    }
+
+    /// The acknowledgement at the start of `bytes` if it is a packet identifier and nothing else, as nearly all are: read
+    /// in place, since a handle on the buffer costs several times as much. Anything unusual is left to [`Packet::parse`].
+    pub(crate) fn plain_ack(header: FixedHeader, bytes: &[u8]) -> Option<Self> {
+        if header.remaining != 2 {
+            return None;
+        }
+        let pid = bytes.get(header.len..)?.first_chunk::<2>()?;
+        let ack = Ack::success(PacketId::new(u16::from_be_bytes(*pid))?);
+        match header.packet {
+            PacketType::PubAck => Some(Self::PubAck(ack)),
+            PacketType::PubRec => Some(Self::PubRec(ack)),
+            PacketType::PubRel => Some(Self::PubRel(ack)),
+            PacketType::PubComp => Some(Self::PubComp(ack)),
+            PacketType::Connect
+            | PacketType::ConnAck
+            | PacketType::Publish
+            | PacketType::Subscribe
+            | PacketType::SubAck
+            | PacketType::Unsubscribe
+            | PacketType::UnsubAck
+            | PacketType::PingReq
+            | PacketType::PingResp
+            | PacketType::Disconnect
+            | PacketType::Auth => None,
         }
     }
 
