@@ -269,7 +269,16 @@ impl Session {
             let Some(found) = self.subscriptions.found(&hint.queues) else { continue };
             let Hint { shard, stamp, position, length, flags, .. } = hint;
             if let Some(lane) = self.outbound.lane(shard) {
-                lane.offer(Candidate { stamp, position, length, qos: flags.qos, found, again: None, away: false });
+                lane.offer(Candidate {
+                    stamp,
+                    position,
+                    length,
+                    qos: flags.qos,
+                    found,
+                    again: None,
+                    away: false,
+                    reserved: false,
+                });
             }
         }
         for (lane, upto) in self.outbound.lanes.iter_mut().zip(dispatched) {

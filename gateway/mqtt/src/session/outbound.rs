@@ -222,7 +222,10 @@ impl Outbound {
             return;
         }
         let Some(matched) = matching(view, shard, candidate, &message) else { return };
-        let qos = matched.qos.min(message.qos);
+        // Without a promised place of the window its subscription was for QoS 0 when it was taken up: the options were
+        // replaced since, and what was published before SUBACK may still come under the old ones.
+        let most = if candidate.reserved { matched.qos } else { Qos::AtMostOnce };
+        let qos = most.min(message.qos);
         if candidate.away && qos == Qos::AtMostOnce {
             return;
         }
@@ -326,7 +329,7 @@ fn candidate(view: View<'_>, entry: &Entry, queues: &[QueueId], away: bool) -> O
         return None;
     }
     let (stamp, position, length) = (entry.stamp, entry.position, entry.length);
-    Some(Candidate { stamp, position, length, qos, found, again: None, away })
+    Some(Candidate { stamp, position, length, qos, found, again: None, away, reserved: false })
 }
 
 /// Asks for the messages of the first candidates that have room; returns the bytes that they will take.
@@ -343,13 +346,14 @@ fn fetch(lane: &mut Lane, view: View<'_>, window: usize, free: usize, room: usiz
         if bytes >= room || (takes && (ids >= free || over)) {
             break;
         }
+        candidate.reserved = takes;
         ids += usize::from(takes);
         let length = usize::try_from(candidate.length).unwrap_or(usize::MAX);
         bytes = bytes.saturating_add(if length == 0 { UNKNOWN } else { length });
         positions.push(candidate.position);
     }
     if !positions.is_empty() {
-        lane.fetch(positions.len(), ids);
+        lane.fetch(positions.len());
         out.call(Ticket::Fetch(lane.shard), Call::Fetch(lane.shard, positions));
     }
     bytes

@@ -31,6 +31,8 @@ pub(in crate::session) struct Candidate {
     pub(in crate::session) again: Option<PacketId>,
     /// Came while the client was away: not delivered at QoS 0.
     pub(in crate::session) away: bool,
+    /// A place of the window is promised to it, since it is being fetched.
+    pub(in crate::session) reserved: bool,
 }
 
 /// A delivery that was sent and not finished, or finished before one that was sent earlier.
@@ -57,9 +59,8 @@ pub(in crate::session) struct Lane {
     pub(in crate::session) shard: ShardId,
     next: Position,
     pending: VecDeque<Candidate>,
-    /// So many of the first candidates are being fetched, and so many of these may take a packet id.
+    /// So many of the first candidates are being fetched.
     fetching: usize,
-    reserved: usize,
     flights: VecDeque<Flight>,
     pub(in crate::session) catch_up: Option<Box<CatchUp>>,
     /// Hints that came above the range that is caught up.
@@ -82,7 +83,6 @@ impl Lane {
             next: Position(0),
             pending: VecDeque::new(),
             fetching: 0,
-            reserved: 0,
             flights: VecDeque::new(),
             catch_up: None,
             ahead: VecDeque::new(),
@@ -106,7 +106,16 @@ impl Lane {
             self.flights.push_back(Flight { stamp, position, qos, pid: row.pid, state });
             if state == State::Kept {
                 let (found, again) = (Found::Any, row.pid);
-                self.pending.push_back(Candidate { stamp, position, length: 0, qos, found, again, away: true });
+                self.pending.push_back(Candidate {
+                    stamp,
+                    position,
+                    length: 0,
+                    qos,
+                    found,
+                    again,
+                    away: true,
+                    reserved: false,
+                });
             }
             // When rows were written everything up to the last of them had been started, so what has no row is
             // finished: it is not read again.
@@ -188,24 +197,27 @@ impl Lane {
     }
 
     /// The candidates to fetch next, unless a fetch is under way.
-    pub(in crate::session) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+    pub(in crate::session) fn candidates(&mut self) -> impl Iterator<Item = &mut Candidate> {
         let count = if self.fetching == 0 { self.pending.len() } else { 0 };
-        self.pending.iter().take(count)
+        self.pending.iter_mut().take(count)
     }
 
-    /// The first `count` candidates are being fetched; `reserved` of them may take a packet id.
-    pub(in crate::session) fn fetch(&mut self, count: usize, reserved: usize) {
-        (self.fetching, self.reserved) = (count, reserved);
+    /// The first `count` candidates are being fetched.
+    pub(in crate::session) fn fetch(&mut self, count: usize) {
+        self.fetching = count;
     }
 
     /// The fetch is over, whatever came of it.
     pub(in crate::session) fn fetch_ended(&mut self) {
-        (self.fetching, self.reserved) = (0, 0);
+        for candidate in self.pending.iter_mut().take(self.fetching) {
+            candidate.reserved = false;
+        }
+        self.fetching = 0;
     }
 
-    /// Places of the window that the fetch under way may take.
+    /// Places of the window that are promised.
     pub(in crate::session) fn reserved(&self) -> usize {
-        self.reserved
+        self.pending.iter().take(self.fetching).filter(|candidate| candidate.reserved).count()
     }
 
     /// Takes the next fetched candidate.

@@ -247,12 +247,14 @@ pub(super) struct Mail {
     pub(super) hints: Vec<Hint>,
     pub(super) lagging: BTreeMap<ShardId, Position>,
     pub(super) capacity: usize,
+    /// After a mark hints come again, all above it, before the mark is taken.
+    pub(super) goes_on: bool,
 }
 
 impl Mail {
-    pub(super) fn new(broker: &Broker, capacity: usize) -> Self {
+    pub(super) fn new(broker: &Broker, capacity: usize, goes_on: bool) -> Self {
         let dispatched = broker.cluster.shards().map(|shard| broker.applied(shard)).collect();
-        Self { dispatched, attached: BTreeSet::new(), hints: Vec::new(), lagging: BTreeMap::new(), capacity }
+        Self { dispatched, attached: BTreeSet::new(), hints: Vec::new(), lagging: BTreeMap::new(), capacity, goes_on }
     }
 
     pub(super) fn attach(&mut self, broker: &Broker, queues: Vec<QueueId>) -> Vec<(ShardId, Position)> {
@@ -294,7 +296,7 @@ impl Mail {
     }
 
     fn push(&mut self, hint: Hint) {
-        if let Some(upto) = self.lagging.get_mut(&hint.shard) {
+        if let Some(upto) = self.lagging.get_mut(&hint.shard).filter(|_| !self.goes_on) {
             *upto = hint.stamp.position();
         } else if self.hints.len() < self.capacity {
             self.hints.push(hint);

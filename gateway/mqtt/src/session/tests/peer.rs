@@ -38,7 +38,7 @@ impl Peer {
         let now = Now { elapsed: Duration::from_secs(100), wall: Millis(1_000_000) };
         Self {
             session: Session::new(shared, 1, now),
-            mail: Mail::new(broker, mailbox),
+            mail: Mail::new(broker, mailbox, false),
             now,
             pending: VecDeque::new(),
             written: VecDeque::new(),

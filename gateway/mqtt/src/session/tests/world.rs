@@ -27,8 +27,12 @@ struct Promise {
     qos: Qos,
     /// The connection that was online when it was published; 0: none.
     connection: u32,
+    /// Filters that may have been subscribed then.
+    asked: BTreeSet<&'static str>,
     delivered: bool,
+    /// Acknowledged, and nothing forgot it since.
     finished: bool,
+    acknowledged: bool,
 }
 
 struct World {
@@ -40,7 +44,8 @@ struct World {
     /// Of each message, by its number.
     places: Vec<(ShardId, Stamp)>,
     held: BTreeMap<&'static str, Qos>,
-    asked: BTreeMap<&'static str, Qos>,
+    asked: BTreeSet<&'static str>,
+    window: usize,
     requests: BTreeMap<u16, (bool, &'static str, Qos)>,
     next_pid: u16,
     /// On this connection: what was delivered, and what waits for an acknowledgement.
@@ -63,7 +68,8 @@ impl World {
             promises: Vec::new(),
             places: Vec::new(),
             held: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            window: 0,
             requests: BTreeMap::new(),
             next_pid: 0,
             seen: BTreeSet::new(),
@@ -113,8 +119,8 @@ impl World {
         let filters = self.held.iter().filter(|(filter, _)| matches(filter)).map(|(f, q)| (*f, *q)).collect();
         let online = self.peer.as_ref().is_some_and(|peer| peer.session.is_online());
         let connection = if online { self.connection } else { 0 };
-        let (delivered, finished) = (false, false);
-        self.promises.push(Promise { filters, qos: message_qos, connection, delivered, finished });
+        let promise = Promise { filters, qos: message_qos, connection, ..Promise::default() };
+        self.promises.push(Promise { asked: self.asked.clone(), ..promise });
         self.places.push(self.broker.publish(message(number, topic, message_qos)));
     }
 
@@ -123,9 +129,12 @@ impl World {
         let settings = Settings { in_flight: window, ..Settings::default() };
         let capacity = self.random.random_range(1..9);
         let mut peer = Peer::new(&self.broker, settings, capacity);
+        peer.mail.goes_on = self.random.random_bool(0.5);
+        let receive_maximum = self.random.random_range(1..6);
+        self.window = usize::from(window.min(receive_maximum));
         let mut connect = Connect::new(Version::V5, "client");
         connect.clean_start = false;
-        let list = [Property::SessionExpiryInterval(100), Property::ReceiveMaximum(self.random.random_range(1..6))];
+        let list = [Property::SessionExpiryInterval(100), Property::ReceiveMaximum(receive_maximum)];
         connect.properties = Block::new(Holder::Connect, list).unwrap();
         self.kept = self.broker.kept_ids(&ClientId("client".into()));
         peer.packet(&mut self.broker, Packet::Connect(Box::new(connect)));
@@ -158,7 +167,12 @@ impl World {
         let any = self.random.random_range(0..self.unacknowledged.len());
         let at = if self.random.random_bool(0.7) { 0 } else { any };
         let (pid, number) = self.unacknowledged.remove(at);
-        self.promises[number].finished = true;
+        self.finished(pid, number);
+    }
+
+    fn finished(&mut self, pid: u16, number: usize) {
+        let promise = &mut self.promises[number];
+        (promise.finished, promise.acknowledged) = (true, true);
         let ack = Ack::success(PacketId::new(pid).unwrap());
         self.with(|peer, broker| peer.packet(broker, Packet::PubAck(ack)));
     }
@@ -183,7 +197,7 @@ impl World {
         // Between SUBSCRIBE and SUBACK either option may apply to a subscription that is replaced.
         self.held.remove(filter);
         self.forget(filter);
-        self.asked.insert(filter, granted);
+        self.asked.insert(filter);
         let id = Block::new(Holder::Subscribe, [Property::SubscriptionIdentifier(u32::from(pid.get()))]).unwrap();
         let packet = Subscribe::new(pid, id, [(filter, FilterOptions::at(granted))]).unwrap();
         self.with(|peer, broker| peer.packet(broker, Packet::Subscribe(packet)));
@@ -199,7 +213,7 @@ impl World {
 
     /// What was promised for a filter alone is no longer promised.
     fn forget(&mut self, filter: &'static str) {
-        for promise in self.promises.iter_mut().filter(|promise| !promise.delivered) {
+        for promise in self.promises.iter_mut().filter(|promise| !promise.acknowledged) {
             promise.filters.remove(filter);
         }
     }
@@ -261,7 +275,12 @@ impl World {
                     self.held.insert(filter, granted);
                 }
             }
-            Packet::UnsubAck(ack) => drop(self.requests.remove(&ack.pid.get()).unwrap()),
+            Packet::UnsubAck(ack) => {
+                let (_, filter, _) = self.requests.remove(&ack.pid.get()).unwrap();
+                if !self.requests.values().any(|(_, other, _)| *other == filter) {
+                    self.asked.remove(filter);
+                }
+            }
             Packet::ConnAck(ack) => {
                 // One that was taken over while it opened is refused.
                 let ended = self.peer.as_ref().is_some_and(|peer| peer.closed);
@@ -288,11 +307,12 @@ impl World {
             kept.map(|at| self.kept.remove(at));
             assert!(self.unacknowledged.iter().all(|(other, _)| *other != pid.get()));
             self.unacknowledged.push((pid.get(), number));
+            assert!(self.unacknowledged.len() <= self.window, "more in flight than allowed");
         }
         let promise = &mut self.promises[number];
         promise.delivered = true;
-        let filters = self.asked.keys().map(|filter| causeway_model::Filter::new((*filter).into()).unwrap());
-        assert!(filters.into_iter().any(|filter| filter.matches(&delivery.message.topic)), "not asked for");
+        let mut filters = promise.asked.iter().map(|filter| causeway_model::Filter::new((*filter).into()).unwrap());
+        assert!(filters.any(|filter| filter.matches(&delivery.message.topic)), "message {number} was not asked for");
     }
 
     /// Lets everything that is under way come to its end, then looks at what was promised.
@@ -306,9 +326,7 @@ impl World {
             let quiet = self.unacknowledged.is_empty();
             while !self.unacknowledged.is_empty() {
                 let (pid, number) = self.unacknowledged.remove(0);
-                self.promises[number].finished = true;
-                let ack = Ack::success(PacketId::new(pid).unwrap());
-                self.with(|peer, broker| peer.packet(broker, Packet::PubAck(ack)));
+                self.finished(pid, number);
             }
             let idle = self.peer.as_ref().is_some_and(|peer| {
                 peer.pending.is_empty() && peer.mail.hints.is_empty() && peer.mail.lagging.is_empty()
@@ -325,9 +343,10 @@ impl World {
             let Some(granted) = promise.filters.values().max() else { continue };
             // QoS 0 is promised to a client that stayed.
             let lasting = promise.qos.min(*granted) > Qos::AtMostOnce;
+            let kept = if lasting { promise.acknowledged } else { promise.delivered };
             let due = lasting || promise.connection == self.connection;
             assert!(
-                promise.delivered || !due,
+                kept || !due,
                 "message {number} lost: {:?}, {promise:?}, now connection {}, {:?}",
                 self.places[number],
                 self.connection,
