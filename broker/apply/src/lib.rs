@@ -24,25 +24,21 @@ mod error;
 mod event;
 mod filter;
 pub mod key;
-mod mutations;
 mod outcome;
 pub mod read;
 pub mod record;
 pub mod row;
 #[cfg(test)]
 mod sample;
-mod staged;
 mod tables;
-mod twin;
 
 pub use apply::{Apply, BatchMeta};
 pub use effects::{Effects, Entered};
 pub use error::ApplyError;
 pub use event::Event;
 pub use filter::{Matched, Trie};
-pub use mutations::{Iter, Mutation, Mutations};
 pub use outcome::{Opened, Outcome, Reason};
 pub use record::{DecodeError, Record};
 pub use row::{AppliedMark, Entry, EntryFlags};
-pub use tables::{Durable, FAMILIES, Family, Tables, TablesError, Visit};
-pub use twin::Twin;
+use tables::staged;
+pub use tables::{Durable, FAMILIES, Family, Iter, Mutation, Mutations, Tables, TablesError, Twin, Visit};

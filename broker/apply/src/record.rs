@@ -236,7 +236,10 @@ impl Record {
             Kind::Progress => Self::Progress(progress::decode(r)?),
             Kind::TopicPut => Self::TopicPut(TopicPut::decode(r)?),
             Kind::TopicDrop => Self::TopicDrop(TopicDrop::decode(r)?),
-            Kind::ClusterInit => Self::ClusterInit(ClusterInit::decode(r)?),
+            Kind::ClusterInit => match ClusterInit::decode(r)? {
+                record if record.level == header.level => Self::ClusterInit(record),
+                _ => return Err(r.malformed("level")),
+            },
             Kind::Gateway => Self::Gateway(Gateway::decode(r)?),
             Kind::FeatureLevel => Self::FeatureLevel(FeatureLevel { level: header.level }),
             Kind::Check => Self::Check(Check::decode(r)?),

@@ -7,7 +7,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use causeway_model::Position;
 
-use crate::Mutations;
+mod mutations;
+pub(crate) mod staged;
+mod twin;
+
+pub use mutations::{Iter, Mutation, Mutations};
+pub use twin::Twin;
 
 /// A family of rows with one purpose; see [`crate::key`] for the keys of each. The numbers go into the digest and are
 /// frozen.

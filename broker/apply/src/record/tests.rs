@@ -182,6 +182,14 @@ fn reserved_and_unknown_kinds_versions_and_levels_are_unsupported() {
 }
 
 #[test]
+fn the_level_of_a_cluster_is_the_one_its_header_asks_for() {
+    let mut bytes = encode(&golden_cluster()[2].0).to_vec();
+    bytes[HEADER_LEN + 32] += 1;
+    let error = Record::decode(&bytes.into()).unwrap_err();
+    assert_eq!(error, DecodeError::Malformed { kind: Kind::ClusterInit, field: "level" });
+}
+
+#[test]
 fn a_decoded_message_shares_the_memory_of_its_record() {
     let mut large = message("some/topic");
     large.body = vec![b'x'; 4096].into();
