@@ -19,8 +19,15 @@ pub(crate) struct Ring {
 
 #[derive(Debug, Default)]
 struct Tail {
-    batches: VecDeque<Arc<Batch>>,
+    batches: VecDeque<Entry>,
     bytes: usize,
+}
+
+/// The position stands beside the batch, so that a search touches no batch but the one it finds.
+#[derive(Debug)]
+struct Entry {
+    at: Position,
+    batch: Arc<Batch>,
 }
 
 impl Ring {
@@ -33,7 +40,7 @@ impl Ring {
         let evicted = {
             let mut tail = self.tail.write();
             tail.bytes += batch.held();
-            tail.batches.push_back(batch);
+            tail.batches.push_back(Entry { at: batch.header.position, batch });
             tail.evict(self.budget, durable)
         };
         // Freed outside of the lock: the last handle of a batch gives back all of its buffers.
@@ -51,8 +58,8 @@ impl Ring {
     /// Drops everything from `end` on.
     pub(crate) fn truncate(&self, end: Position) {
         let mut tail = self.tail.write();
-        while let Some(batch) = tail.batches.pop_back_if(|batch| batch.end() > end) {
-            tail.bytes -= batch.held();
+        while let Some(entry) = tail.batches.pop_back_if(|entry| entry.batch.end() > end) {
+            tail.bytes -= entry.batch.held();
         }
     }
 
@@ -74,17 +81,18 @@ impl Ring {
 
 impl Tail {
     fn containing(&self, at: Position) -> Option<&Arc<Batch>> {
-        let after = self.batches.partition_point(|batch| batch.header.position <= at);
-        self.batches.get(after.checked_sub(1)?).filter(|batch| at < batch.end())
+        let after = self.batches.partition_point(|entry| entry.at <= at);
+        let batch = &self.batches.get(after.checked_sub(1)?)?.batch;
+        (at < batch.end()).then_some(batch)
     }
 
-    fn evict(&mut self, budget: usize, durable: Position) -> Vec<Arc<Batch>> {
+    fn evict(&mut self, budget: usize, durable: Position) -> Vec<Entry> {
         let mut evicted = Vec::new();
         while self.bytes > budget
-            && let Some(batch) = self.batches.pop_front_if(|batch| batch.end() <= durable)
+            && let Some(entry) = self.batches.pop_front_if(|entry| entry.batch.end() <= durable)
         {
-            self.bytes -= batch.held();
-            evicted.push(batch);
+            self.bytes -= entry.batch.held();
+            evicted.push(entry);
         }
         evicted
     }
