@@ -146,10 +146,11 @@ impl<T: Durable> Flusher<T> {
         let first = read::first(&*self.tables)?;
         self.tables.flush()?;
         self.tables.set_floor(first);
-        if first.0.saturating_sub(self.cut.0) >= self.step_bytes {
-            self.cut = self.tables.checkpoint()?;
-            if self.cut == Position(0) {
-                // The very first one: a second makes the pair that the log may be cut below.
+        // The log may be cut below the older of two checkpoints. Usually that one is far above what is trimmed and one
+        // new checkpoint is enough; after a deep trim, or the very first one, a second makes the pair. Waiting for the
+        // next flush instead could be for ever: on a full disk nothing is written until something goes.
+        for _ in 0..2 {
+            if first.0.saturating_sub(self.cut.0) >= self.step_bytes {
                 self.cut = self.tables.checkpoint()?;
             }
         }

@@ -1,10 +1,7 @@
 //! What is there after a stop, and after the power went: whatever was acknowledged, and tables that are a function of
 //! the log.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
-#[path = "shard/fragile.rs"]
-mod fragile;
+#![expect(clippy::unwrap_used, reason = "tests and what they share")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,27 +17,28 @@ use causeway_model::{
     SubscribeOptions,
 };
 use causeway_storage::{Ahead, Sim};
-use fragile::Fragile;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 
+use crate::fragile::Fragile;
+
 /// A machine whose power a test can take.
-struct Machine {
+pub(crate) struct Machine {
     disk: Sim,
-    tables: Arc<Fragile>,
-    settings: Settings,
+    pub(crate) tables: Arc<Fragile>,
+    pub(crate) settings: Settings,
     lives: u128,
 }
 
-struct Running {
-    local: Arc<Local<Fragile>>,
-    client: Client,
-    stopper: Stopper,
+pub(crate) struct Running {
+    pub(crate) local: Arc<Local<Fragile>>,
+    pub(crate) client: Client,
+    pub(crate) stopper: Stopper,
 }
 
 impl Machine {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut settings = memory::settings();
         settings.log.segment_bytes = 64 << 10;
         settings.log.ahead = Ahead::Inline;
@@ -61,7 +59,7 @@ impl Machine {
         }
     }
 
-    fn start(&mut self) -> Result<Running, Box<Error>> {
+    pub(crate) fn start(&mut self) -> Result<Running, Box<Error>> {
         let Started { local, stopper } = start(self.options(), &mut |_| {}).map_err(Box::new)?;
         let client = Client { broker: local.clone(), shard: ShardId(0) };
         Ok(Running { local, client, stopper })
@@ -77,7 +75,7 @@ impl Machine {
     }
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 

@@ -1,16 +1,18 @@
 //! Tables that lose power with the disk: from then on nothing is flushed.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use causeway_apply::{Durable, Family, Mutations, Tables, TablesError, Twin, Visit};
 use causeway_model::Position;
+use parking_lot::RwLock;
 
 #[derive(Default)]
 pub(crate) struct Fragile {
     pub(crate) twin: Twin,
     pub(crate) dead: AtomicBool,
-    pub(crate) flushes: AtomicUsize,
+    /// Scans wait while a test holds it.
+    pub(crate) scans: RwLock<()>,
 }
 
 impl Fragile {
@@ -27,6 +29,7 @@ impl Tables for Fragile {
     }
 
     fn scan(&self, family: Family, from: &[u8], upto: &[u8], visit: Visit<'_>) -> Result<(), TablesError> {
+        let _held = self.scans.read();
         self.twin.scan(family, from, upto, visit)
     }
 
@@ -41,7 +44,6 @@ impl Durable for Fragile {
             let source = "the power is gone".into();
             return Err(TablesError { operation: "flush", family: Family::Meta, source });
         }
-        self.flushes.fetch_add(1, Ordering::SeqCst);
         self.twin.flush()
     }
 

@@ -1,14 +1,12 @@
 //! The leader's duties, driven by a clock that the test moves.
 
-mod shard;
-
 use std::time::Duration;
 
+use crate::shard::{Shard, publish};
 use causeway_apply::read;
 use causeway_compute::port::{Broker, CloseReason, Command, GatewayEvent, Owner, Reply};
 use causeway_local::{Settings, memory};
 use causeway_model::{Incarnation, Kind, Qos, ShardId, SubscribeOptions};
-use shard::{Shard, publish};
 
 const HOUR: Duration = Duration::from_hours(1);
 const ALMOST: Duration = Duration::from_millis(3_599_999);

@@ -1,0 +1,8 @@
+//! One shard from outside: the port's suite, the leader's duties, restarts, reads.
+
+mod duties;
+mod fragile;
+mod reading;
+mod restart;
+mod shard;
+mod suite;
