@@ -172,6 +172,7 @@ impl Packet {
 
     /// The acknowledgement at the start of `bytes` if it is a packet identifier and nothing else, as nearly all are: read
     /// in place, since a handle on the buffer costs several times as much. Anything unusual is left to [`Packet::parse`].
+    #[inline]
     pub(crate) fn plain_ack(header: FixedHeader, bytes: &[u8]) -> Option<Self> {
         if header.remaining != 2 {
             return None;
@@ -198,11 +199,19 @@ impl Packet {
     }
 
     /// Parses the body of a packet whose header's type, sender and flags were checked.
+    #[inline]
     pub(crate) fn parse(header: FixedHeader, body: Bytes, version: Version, sender: Sender) -> Result<Self, Error> {
         let packet = header.packet;
         if packet == PacketType::Publish {
             return Publish::parse(header.flags, body, version, sender).map(Self::Publish);
         }
+        Self::parse_rare(header, body, version, sender)
+    }
+
+    /// Kept out of the way of the packets that come by the million.
+    #[inline(never)]
+    fn parse_rare(header: FixedHeader, body: Bytes, version: Version, sender: Sender) -> Result<Self, Error> {
+        let packet = header.packet;
         let mut reader = Reader::new(packet, body);
         let parsed = match packet {
             PacketType::Connect => {
