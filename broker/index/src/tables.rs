@@ -1,9 +1,7 @@
 //! `Tables` and `Durable` over the families.
 
-use std::ops::ControlFlow;
-
 use bytes::Bytes;
-use causeway_apply::{Durable, FAMILIES, Family, Mutations, Tables, TablesError};
+use causeway_apply::{Durable, FAMILIES, Family, Mutations, Tables, TablesError, Visit};
 use causeway_model::Position;
 use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
 
@@ -18,13 +16,7 @@ impl Tables for Db {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        upto: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), TablesError> {
+    fn scan(&self, family: Family, from: &[u8], upto: &[u8], visit: Visit<'_>) -> Result<(), TablesError> {
         if from >= upto {
             return Ok(());
         }

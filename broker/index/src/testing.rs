@@ -81,10 +81,11 @@ pub(crate) fn traced(db: &Db) -> u64 {
 pub(crate) fn kill(db: &Db, to: &Path) {
     // Only the copying needs this: in a real directory a file is there or it is not.
     db.rocks.disable_file_deletions().unwrap();
-    // The list of files before the files: what it names is there by then.
-    let mut names = files(&db.directory.tables(), "");
-    names.sort_by_key(|path| path.extension().is_some());
-    copy(names, &to.join("tables"));
+    // The list of files first and what is there only then: all that the copied list names.
+    let (tables, copied) = (db.directory.tables(), to.join("tables"));
+    copy(files(&tables, "CURRENT"), &copied);
+    copy(files(&tables, "MANIFEST"), &copied);
+    copy(files(&tables, ".sst"), &copied);
     db.rocks.enable_file_deletions().unwrap();
     copy_checkpoints(db.directory.root(), to);
 }

@@ -145,7 +145,7 @@ fn a_bad_checkpoint_is_passed_over_for_the_one_before_and_removed() {
 fn with_no_good_checkpoint_the_tables_are_empty_if_the_log_has_everything() {
     let home = home();
     for checkpoint in files(&home.path().join("checkpoints"), "") {
-        files(&checkpoint, "MANIFEST").iter().for_each(|file| harm(file, Harm::Half));
+        harm(&files(&checkpoint, "MANIFEST").pop().unwrap(), Harm::Half);
     }
     harm(&tables(&home, "CURRENT"), Harm::Gone);
     let before = files(home.path(), "");

@@ -1,3 +1,6 @@
+use std::ops::ControlFlow;
+use std::thread;
+
 use causeway_apply::Twin;
 use proptest::prelude::*;
 
@@ -175,7 +178,7 @@ fn a_scan_sees_one_state_whatever_is_written_meanwhile() {
     let mut seen = 0;
     db.scan(Family::Session, &[], &END, &mut |_, _| {
         seen += 1;
-        put(100 + seen);
+        thread::scope(|threads| threads.spawn(|| put(100 + seen)).join().unwrap());
         ControlFlow::Continue(())
     })
     .unwrap();
