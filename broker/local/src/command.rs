@@ -138,3 +138,83 @@ fn to_lane(LaneProgress { sid, epoch, cursor, flights }: LaneProgress) -> record
         .collect();
     record::LaneProgress { sid, epoch, cursor, flights }
 }
+
+#[cfg(test)]
+mod tests {
+    use causeway_compute::port::{SessionOpen, Will};
+    use causeway_model::{
+        ClientId, Epoch, Incarnation, Millis, Namespace, Position, Properties, Publisher, Qos, ShardId, Sid, Topic,
+    };
+
+    use super::*;
+
+    const RULES: Rules = Rules { message_bytes: 100, session_expiry: Duration::from_secs(50) };
+
+    fn message(bytes: usize) -> Message {
+        Message {
+            namespace: Namespace::default(),
+            topic: Topic::new("t".into()).unwrap(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expiry: None,
+            born: Millis(1),
+            publisher: Publisher { client: ClientId("c".into()), session: None, pid: None },
+            properties: Properties::default(),
+            body: vec![0; bytes].into(),
+        }
+    }
+
+    fn open(expiry: Duration, will: Option<Will>) -> Command {
+        let (namespace, client, owner) = (Namespace::default(), ClientId("c".into()), Incarnation(1));
+        Command::SessionOpen(SessionOpen { namespace, client, clean_start: false, expiry, owner, will })
+    }
+
+    fn records(commands: Vec<Command>) -> Vec<Record> {
+        let group = RULES.encode(commands).unwrap();
+        let mut rest = group.bytes().clone();
+        let mut records = Vec::new();
+        while !rest.is_empty() {
+            let frame = rest.split_to(8);
+            let length = u32::from_le_bytes(frame[..4].try_into().unwrap());
+            records.push(Record::decode(&rest.split_to(length as usize)).unwrap());
+        }
+        records
+    }
+
+    #[test]
+    fn what_a_session_is_granted_is_capped_where_it_opens_and_where_it_closes() {
+        let sid = Sid { home: ShardId(0), position: Position(1) };
+        let close = |expiry| {
+            let (epoch, reason) = (Epoch(Position(1)), CloseReason::Orderly);
+            Command::SessionClose { sid, epoch, reason, expiry }
+        };
+        let (short, long) = (Duration::from_secs(7), Duration::from_secs(51));
+        let commands = vec![open(short, None), open(long, None), close(Some(short)), close(Some(long)), close(None)];
+        let granted: Vec<_> = records(commands)
+            .into_iter()
+            .map(|record| match record {
+                Record::SessionOpen(open) => Some(open.expiry),
+                Record::SessionClose(close) => close.expiry,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let most = Some(RULES.session_expiry);
+        assert_eq!(granted, [Some(short), most, Some(short), most, None]);
+    }
+
+    #[test]
+    fn a_will_is_as_long_as_a_message_may_be() {
+        let will = |bytes| Some(Will { message: Box::new(message(bytes)), delay: Duration::ZERO });
+        assert_eq!(RULES.encode(vec![open(Duration::ZERO, will(101))]).unwrap_err(), Kind::TooLarge);
+        let [Record::SessionOpen(open)] = &records(vec![open(Duration::ZERO, will(100))])[..] else { panic!() };
+        let stored = record::decode_message(&open.will.as_ref().unwrap().message).unwrap();
+        assert_eq!(stored, message(100));
+    }
+
+    #[test]
+    fn one_estimate_holds_a_whole_group() {
+        let group = RULES.encode(vec![Command::Publish(message(100)); 50]).unwrap();
+        assert_eq!(group.records(), 50);
+        assert!(group.len() <= 50 * (OVERHEAD + 102), "the buffer did not grow: {}", group.len());
+    }
+}

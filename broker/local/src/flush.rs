@@ -40,6 +40,16 @@ impl State {
     }
 }
 
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Now,
+    /// And then no more.
+    Last,
+    /// Stopped, with nothing to flush.
+    Never,
+}
+
 impl Dirty {
     pub(crate) fn new(bytes: u64) -> Self {
         Self { state: Mutex::default(), wake: Condvar::new(), done: Condvar::new(), bytes }
@@ -95,8 +105,8 @@ impl Dirty {
         self.wake.notify_one();
     }
 
-    /// Sleeps until a flush is due. False when this is the last one.
-    fn wait(&self, interval: Duration) -> bool {
+    /// Sleeps until a flush is due.
+    fn wait(&self, interval: Duration) -> Due {
         let mut state = self.state.lock();
         while state.behind() == 0 && !state.stop {
             self.wake.wait(&mut state);
@@ -105,7 +115,11 @@ impl Dirty {
         let early = |state: &mut State| state.behind() < self.bytes && !state.hurry && !state.stop;
         self.wake.wait_while_for(&mut state, early, interval);
         state.hurry = false;
-        !state.stop
+        match (state.stop, state.behind()) {
+            (false, _) => Due::Now,
+            (true, 0) => Due::Never,
+            (true, _) => Due::Last,
+        }
     }
 }
 
@@ -132,10 +146,10 @@ impl<T: Durable> Flusher<T> {
 
     fn flush_until_stopped(&mut self) -> Result<(), ApplyError> {
         loop {
-            let more = self.dirty.wait(self.settings.interval);
-            self.flush()?;
-            if !more {
-                return Ok(());
+            match self.dirty.wait(self.settings.interval) {
+                Due::Now => self.flush()?,
+                Due::Last => return self.flush(),
+                Due::Never => return Ok(()),
             }
         }
     }
@@ -159,3 +173,6 @@ impl<T: Durable> Flusher<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

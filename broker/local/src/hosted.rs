@@ -55,3 +55,40 @@ fn replace(fs: &dyn Fs, dir: &Path, incarnation: Incarnation) -> io::Result<()> 
 fn failed(operation: &'static str, file: PathBuf, source: io::Error) -> Error {
     Error::Hosted { operation, file, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use causeway_storage::Sim;
+
+    use super::*;
+
+    #[test]
+    fn the_last_name_written_is_read_even_after_lost_power() {
+        let sim = Sim::new(1);
+        let dir = Path::new("/shard");
+        sim.create_dir(dir).unwrap();
+        assert_eq!(read(&sim, dir).unwrap(), None);
+        write(&sim, dir, Incarnation(1)).unwrap();
+        assert_eq!(read(&sim, dir).unwrap(), Some(Incarnation(1)));
+        for cut in 0..5 {
+            let next = Incarnation(100 + cut);
+            sim.cut_power(sim.changes() + u64::try_from(cut).unwrap());
+            let before = read(&sim, dir).unwrap();
+            let written = write(&sim, dir, next);
+            sim.crash();
+            let after = read(&sim, dir).unwrap();
+            assert!(after == before || after == Some(next), "cut {cut}: {after:?}");
+            if written.is_ok() {
+                assert_eq!(after, Some(next));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_length_is_an_error_that_names_it() {
+        let sim = Sim::new(2);
+        sim.put(Path::new("/shard/hosted"), vec![1, 2, 3]);
+        let error = read(&sim, Path::new("/shard")).unwrap_err();
+        assert!(error.to_string().contains("/shard/hosted"), "{error}");
+    }
+}

@@ -154,3 +154,6 @@ impl<T: Durable> StateMachine for Machine<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,7 @@ impl<T: Durable> Duties<T> {
 
 /// Where the first batch starts that was appended at `cutoff` or later, or the end. Where the clock stepped back the
 /// answer is one of several; each of them is as old as the cutoff by the clock of its time.
-fn search(reader: &Reader, first: Position, end: Position, cutoff: Millis) -> Result<Position, PutOff> {
+pub(super) fn search(reader: &Reader, first: Position, end: Position, cutoff: Millis) -> Result<Position, PutOff> {
     let (mut from, mut upto) = (first, end);
     while from < upto {
         let middle = Position(from.0 + (upto.0 - from.0) / 2);
