@@ -10,6 +10,7 @@ use causeway_apply::{Family, TablesError};
 use causeway_model::Position;
 use rocksdb::checkpoint::Checkpoint;
 
+use crate::directory::Name;
 use crate::{Db, Error};
 
 /// How many are kept.
@@ -23,20 +24,23 @@ impl Db {
         let at = self.applied()?;
         let directory = &self.directory;
         let mut kept = directory.checkpoints().map_err(table_error)?;
-        // The same mark means the same rows: there is nothing to add to the one that has it.
-        if kept.last() != Some(&at) {
+        // Those of one mark hold the same rows: two of them are as good as any two, and a third adds nothing.
+        let same = kept.iter().filter(|name| name.at == at).count();
+        if same < KEPT {
             let made = Checkpoint::new(&self.rocks).and_then(|new| new.create_checkpoint(directory.making()));
             made.map_err(|source| self.failed("checkpoint", Family::Meta, source))?;
-            directory.publish(at).map_err(table_error)?;
+            let copy = kept.last().filter(|newest| newest.at == at).map_or(0, |newest| newest.copy.saturating_add(1));
+            let name = Name { at, copy };
+            directory.publish(name).map_err(table_error)?;
             self.covered(at);
-            kept.push(at);
+            kept.push(name);
         }
         let surplus = kept.len().saturating_sub(KEPT);
         for old in kept.drain(..surplus) {
             directory.discard(old).map_err(table_error)?;
         }
         Ok(match kept.as_slice() {
-            [older, _] => *older,
+            [older, _] => older.at,
             _ => Position(0),
         })
     }
@@ -63,19 +67,34 @@ mod tests {
             (batch - 9..=batch).for_each(|batch| trace(&db, batch));
             assert_eq!(db.checkpoint().unwrap(), Position(allowed));
             assert_eq!(db.flushed(), Position(batch));
-            // Again at the same mark: nothing is made, nothing goes.
-            assert_eq!(db.checkpoint().unwrap(), Position(allowed));
-            assert_eq!(kept().last(), Some(&Position(batch)));
+            assert_eq!(kept().last(), Some(&Name { at: Position(batch), copy: 0 }));
         }
-        assert_eq!(kept(), [Position(30), Position(40)]);
-        for at in kept() {
+        assert_eq!(kept().iter().map(|name| name.at.0).collect::<Vec<_>>(), [30, 40]);
+        for name in kept() {
             // A checkpoint is a database: opened in a place of its own it has the rows of its mark.
             let copy = tempfile::tempdir().unwrap();
             let place = crate::directory::Directory::open(copy.path()).unwrap();
             kill(&db, copy.path());
-            place.restore(Some(at)).unwrap();
-            assert_eq!(traced(&Db::open(copy.path(), &tiny()).unwrap()), at.0);
+            place.restore(Some(name)).unwrap();
+            assert_eq!(traced(&Db::open(copy.path(), &tiny()).unwrap()), name.at.0);
         }
+    }
+
+    #[test]
+    fn a_pair_of_one_mark_lets_the_log_go_too_and_is_made_once() {
+        let home = tempfile::tempdir().unwrap();
+        let db = Db::open(home.path(), &tiny()).unwrap();
+        (1..=10).for_each(|batch| trace(&db, batch));
+        let kept = || db.directory.checkpoints().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(db.checkpoint().unwrap(), Position(0));
+        assert_eq!(db.checkpoint().unwrap(), Position(10));
+        let pair = ["00000000000000000010-0", "00000000000000000010-1"];
+        assert_eq!(kept(), pair);
+        assert_eq!(db.checkpoint().unwrap(), Position(10));
+        assert_eq!(kept(), pair);
+        trace(&db, 11);
+        assert_eq!(db.checkpoint().unwrap(), Position(10));
+        assert_eq!(kept(), [pair[1], "00000000000000000011-0"]);
     }
 
     #[test]
@@ -89,12 +108,12 @@ mod tests {
                 db.checkpoint().unwrap();
             }
         });
-        for at in db.directory.checkpoints().unwrap() {
+        for name in db.directory.checkpoints().unwrap() {
             let copy = tempfile::tempdir().unwrap();
             kill(&db, copy.path());
             let place = crate::directory::Directory::open(copy.path()).unwrap();
-            place.restore(Some(at)).unwrap();
-            assert!(traced(&Db::open(copy.path(), &tiny()).unwrap()) >= at.0);
+            place.restore(Some(name)).unwrap();
+            assert!(traced(&Db::open(copy.path(), &tiny()).unwrap()) >= name.at.0);
         }
     }
 
@@ -110,6 +129,6 @@ mod tests {
         let db = Db::open(home.path(), &tiny()).unwrap();
         assert!(files(&home.path().join("checkpoints"), "").is_empty());
         assert_eq!(db.checkpoint().unwrap(), Position(0));
-        assert_eq!(db.directory.checkpoints().unwrap(), [Position(10)]);
+        assert_eq!(db.directory.checkpoints().unwrap(), [Name { at: Position(10), copy: 0 }]);
     }
 }

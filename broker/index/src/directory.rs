@@ -1,16 +1,18 @@
 //! The index's directory: where the database is, where its checkpoints are, and which of them can be trusted.
 //!
 //! ```text
-//! tables/                          the database; RocksDB alone writes here
-//! checkpoints/00000000000012345678 a database as of that applied position or a little later, made of hard links
-//! checkpoints/making               one that is not finished, or whose removal was cut off
-//! DAMAGED                          why the next open must rebuild; written when a read or write met corruption
+//! tables/                            the database; RocksDB alone writes here
+//! checkpoints/00000000000012345678-0 a database as of that applied position or a little later, made of hard links;
+//!                                    the digit tells apart those of one position
+//! checkpoints/making                 one that is not finished, or whose removal was cut off
+//! DAMAGED                            why the next open must rebuild; written when a read or write met corruption
 //! ```
 //!
 //! A name appears by a rename after what it names is on disk, and goes by a rename before it is deleted, so a name is
 //! always whole. This is the only module here that touches files itself, and never one of RocksDB's while it is open.
 #![expect(clippy::disallowed_methods, reason = "the one module of this crate that names files, links and removes them")]
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,8 +27,32 @@ const MAKING: &str = "making";
 const DAMAGED: &str = "DAMAGED";
 /// RocksDB's own file that names its newest list of files.
 const CURRENT: &str = "CURRENT";
-/// Decimal digits of a checkpoint's name: any u64, in the order of numbers.
+/// Decimal digits of a checkpoint's position: any u64, in the order of numbers.
 const DIGITS: usize = 20;
+
+/// A checkpoint's name. Orders them by age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    /// It holds at least everything below.
+    pub(crate) at: Position,
+    /// Counts those of one position.
+    pub(crate) copy: u8,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        let (at, copy) = name.split_once('-')?;
+        let parsed = Self { at: Position(at.parse().ok()?), copy: copy.parse().ok()? };
+        // One spelling each: what a person put beside them is none.
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0DIGITS$}-{}", self.at.0, self.copy)
+    }
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -66,8 +92,8 @@ impl Directory {
         self.root.join(TABLES)
     }
 
-    pub(crate) fn checkpoint(&self, at: Position) -> PathBuf {
-        self.root.join(CHECKPOINTS).join(format!("{:0DIGITS$}", at.0))
+    pub(crate) fn checkpoint(&self, name: Name) -> PathBuf {
+        self.root.join(CHECKPOINTS).join(name.to_string())
     }
 
     /// Where RocksDB makes the next one.
@@ -76,23 +102,23 @@ impl Directory {
     }
 
     /// The whole checkpoints, oldest first.
-    pub(crate) fn checkpoints(&self) -> Result<Vec<Position>, Error> {
-        let mut found: Vec<Position> =
-            names(&self.root.join(CHECKPOINTS))?.iter().filter_map(|name| position(name)).collect();
+    pub(crate) fn checkpoints(&self) -> Result<Vec<Name>, Error> {
+        let mut found: Vec<Name> =
+            names(&self.root.join(CHECKPOINTS))?.iter().filter_map(|name| Name::parse(name)).collect();
         found.sort_unstable();
         Ok(found)
     }
 
     /// Gives the one that was made its name.
-    pub(crate) fn publish(&self, at: Position) -> Result<(), Error> {
-        let to = self.checkpoint(at);
+    pub(crate) fn publish(&self, name: Name) -> Result<(), Error> {
+        let to = self.checkpoint(name);
         fs::rename(self.making(), &to).map_err(|e| failed("name", &to, e))?;
         sync(&self.root.join(CHECKPOINTS))
     }
 
     /// Removes a checkpoint.
-    pub(crate) fn discard(&self, at: Position) -> Result<(), Error> {
-        let from = self.checkpoint(at);
+    pub(crate) fn discard(&self, name: Name) -> Result<(), Error> {
+        let from = self.checkpoint(name);
         fs::rename(&from, self.making()).map_err(|e| failed("unname", &from, e))?;
         sync(&self.root.join(CHECKPOINTS))?;
         remove_all(&self.making())
@@ -141,12 +167,12 @@ impl Directory {
     }
 
     /// Puts a checkpoint, or nothing, in the database's place. Cut off anywhere, the next open begins again.
-    pub(crate) fn restore(&self, from: Option<Position>) -> Result<(), Error> {
+    pub(crate) fn restore(&self, from: Option<Name>) -> Result<(), Error> {
         let (tables, mark) = (self.tables(), self.root.join(DAMAGED));
         self.distrust("its rebuild was cut off")?;
         remove_all(&tables)?;
-        if let Some(at) = from {
-            let from = self.checkpoint(at);
+        if let Some(name) = from {
+            let from = self.checkpoint(name);
             fs::create_dir(&tables).map_err(|e| failed("create", &tables, e))?;
             for name in names(&from)? {
                 adopt(&from.join(&name), &tables.join(&name))?;
@@ -167,11 +193,6 @@ fn adopt(from: &Path, to: &Path) -> Result<(), Error> {
         fs::copy(from, to).and_then(|_| File::open(to)?.sync_all())
     };
     adopted.map_err(|e| failed("link", to, e))
-}
-
-fn position(name: &str) -> Option<Position> {
-    let whole = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
-    whole.then(|| name.parse().ok().map(Position)).flatten()
 }
 
 /// The names in a directory; none if it is not there. Names that are not text are none of ours.

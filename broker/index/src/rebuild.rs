@@ -89,27 +89,28 @@ pub(crate) fn replace(
     let directory = Directory::open(directory)?;
     let mut rejected = Vec::new();
     let mut from = None;
-    for at in directory.checkpoints()?.into_iter().rev().filter(|at| *at >= log_first) {
-        match check(&directory.checkpoint(at), at, settings, progress) {
+    for name in directory.checkpoints()?.into_iter().rev().filter(|name| name.at >= log_first) {
+        match check(&directory.checkpoint(name), name.at, settings, progress) {
             Ok(()) => {
-                from = Some(at);
+                from = Some(name);
                 break;
             }
             Err(reason) => {
-                progress(Progress::Rejected { checkpoint: at, reason: &reason });
-                rejected.push(at);
+                progress(Progress::Rejected { checkpoint: name.at, reason: &reason });
+                rejected.push(name);
             }
         }
     }
     if from.is_none() && log_first > Position(0) {
         return Err(Error::Unrecoverable { path: directory.root().to_owned(), reason, log_first });
     }
-    for at in &rejected {
-        directory.discard(*at)?;
+    for name in &rejected {
+        directory.discard(*name)?;
     }
     directory.restore(from)?;
+    let from = from.map(|name| name.at);
     progress(Progress::Restored { from });
-    Ok(Rebuilt { reason, from, rejected })
+    Ok(Rebuilt { reason, from, rejected: rejected.iter().map(|name| name.at).collect() })
 }
 
 /// Reads every row of every family, so that every block's checksum is verified.
