@@ -79,7 +79,7 @@ pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Run
     let limit = Limit::new(settings.mqtt.max_connections);
     for listener in listeners {
         tracing::info!(address = %listener.address(), "MQTT");
-        let (server, metrics) = (mqtt.clone(), process.metrics.listener.clone());
+        let (server, metrics) = (mqtt.clone(), process.metrics.listeners.of("mqtt"));
         let connection = move |stream, peer| server.connection(stream, peer);
         listener.serve(limit.clone(), metrics, &process.tasks, connection);
     }

@@ -1,15 +1,15 @@
 //! The numbers of the protocol layer. Handles are made and registered once; the registry is the caller's own, so two
 //! gateways in one process (tests) do not meet. Names are `causeway_*` in base units (bytes, seconds).
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::task::Kind;
 
 /// Handles of everything counted in this crate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Listeners.
-    pub listener: ListenerMetrics,
+    /// Listeners, by protocol.
+    pub listeners: ListenersMetrics,
     /// Notify.
     pub notify: NotifyMetrics,
     /// Tasks.
@@ -24,7 +24,16 @@ pub struct Metrics {
     pub cache_misses: IntCounter,
 }
 
-/// See [`Metrics::listener`].
+/// See [`Metrics::listeners`].
+#[derive(Clone, Debug)]
+pub struct ListenersMetrics {
+    accepted: IntCounterVec,
+    refused: IntCounterVec,
+    errors: IntCounterVec,
+    open: IntGaugeVec,
+}
+
+/// One protocol's listeners.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
     /// Connections that were accepted.
@@ -66,12 +75,7 @@ impl Metrics {
     /// A name is registered already: this registry has another gateway's metrics.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            listener: ListenerMetrics {
-                accepted: counter(registry, "connections_accepted_total", "Connections accepted.")?,
-                refused: counter(registry, "connections_refused_total", "Connections closed at the limit.")?,
-                errors: counter(registry, "accept_errors_total", "Calls of accept that failed.")?,
-                open: gauge(registry, "connections_open", "Connections open now.")?,
-            },
+            listeners: ListenersMetrics::register(registry)?,
             notify: NotifyMetrics::register(registry)?,
             task: TaskMetrics::register(registry)?,
             clients_online: gauge(registry, "clients_online", "Clients with a session on this gateway.")?,
@@ -79,6 +83,32 @@ impl Metrics {
             cache_hits: counter(registry, "message_cache_hits_total", "Messages the cache answered.")?,
             cache_misses: counter(registry, "message_cache_misses_total", "Messages the broker was asked for.")?,
         })
+    }
+}
+
+impl ListenersMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let label = ["protocol"];
+        let open = Opts::new("causeway_connections_open", "Connections open now.");
+        let open = IntGaugeVec::new(open, &label)?;
+        registry.register(Box::new(open.clone()))?;
+        Ok(Self {
+            accepted: counters(registry, "connections_accepted_total", "Connections accepted.", &label)?,
+            refused: counters(registry, "connections_refused_total", "Connections closed at the limit.", &label)?,
+            errors: counters(registry, "accept_errors_total", "Calls of accept that failed.", &label)?,
+            open,
+        })
+    }
+
+    /// The handles of one protocol's listeners.
+    pub fn of(&self, protocol: &str) -> ListenerMetrics {
+        let label = &[protocol];
+        ListenerMetrics {
+            accepted: self.accepted.with_label_values(label),
+            refused: self.refused.with_label_values(label),
+            errors: self.errors.with_label_values(label),
+            open: self.open.with_label_values(label),
+        }
     }
 }
 
@@ -101,12 +131,11 @@ impl NotifyMetrics {
 
 impl TaskMetrics {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let panics = Opts::new("causeway_task_panics_total", "Tasks that panicked.");
-        let aborted = Opts::new("causeway_tasks_aborted_total", "Tasks dropped before they ended.");
-        let this =
-            Self { panics: IntCounterVec::new(panics, &["kind"])?, aborted: IntCounterVec::new(aborted, &["kind"])? };
-        registry.register(Box::new(this.panics.clone()))?;
-        registry.register(Box::new(this.aborted.clone()))?;
+        let label = ["kind"];
+        let this = Self {
+            panics: counters(registry, "task_panics_total", "Tasks that panicked.", &label)?,
+            aborted: counters(registry, "tasks_aborted_total", "Tasks dropped before they ended.", &label)?,
+        };
         for kind in Kind::ALL {
             this.panics(kind);
             this.aborted(kind);
@@ -129,6 +158,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     let counter = IntCounter::new(format!("causeway_{name}"), help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(format!("causeway_{name}"), help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use causeway_model::{Position, QueueId, ShardId};
@@ -58,11 +59,12 @@ struct Shard {
 }
 
 impl Shard {
-    /// One step under the lock, which then goes to whoever waits for it.
+    /// One step under the lock, which then goes to whoever waits for it; readers are woken after that.
     fn step(&self, delivery: &mut Delivery) -> Step {
         let mut table = self.table.lock();
         let step = table.step(delivery);
         MutexGuard::unlock_fair(table);
+        delivery.wakers.drain(..).for_each(Waker::wake);
         step
     }
 }

@@ -66,12 +66,12 @@ async fn a_task_that_the_process_cannot_do_without_makes_it_unhealthy_with_the_c
 #[tokio::test]
 async fn metrics_are_those_of_the_process_and_the_hosts_routes_are_there() {
     let process = process();
-    process.metrics.listener.accepted.inc_by(3);
+    process.metrics.listeners.of("mqtt").accepted.inc_by(3);
     let routes = Router::new().route("/queues", get(async || Json(["a", "b"])));
     let address = serve(&process, routes);
     let metrics = request(address, "/metrics").await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.body.contains("\ncauseway_connections_accepted_total 3\n"), "{}", metrics.body);
+    assert!(metrics.body.contains("causeway_connections_accepted_total{protocol=\"mqtt\"} 3\n"), "{}", metrics.body);
     assert!(metrics.body.contains("causeway_task_panics_total{kind=\"dispatch\"} 0\n"));
     let names = metrics.body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     assert!(names.clone().count() > 10 && names.clone().all(|name| name.starts_with("causeway_")));

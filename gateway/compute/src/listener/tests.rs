@@ -43,7 +43,7 @@ impl Bench {
         let (served, go) = (Arc::clone(&self.served), Arc::clone(&self.go));
         Accept {
             limit: Limit::new(limit),
-            metrics: self.process.metrics.listener.clone(),
+            metrics: self.process.metrics.listeners.of("test"),
             tasks: self.process.tasks.clone(),
             connection: move |number: u32, _| {
                 served.lock().push(number);
@@ -77,13 +77,13 @@ async fn no_error_of_accept_ends_the_loop() {
     bench.play(script, 10);
     settle().await;
     assert_eq!(*bench.served.lock(), [1, 2, 3]);
-    assert_eq!(bench.process.metrics.listener.errors.get(), 3);
+    assert_eq!(bench.process.metrics.listeners.of("test").errors.get(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_over_the_limit_is_refused_and_a_place_comes_free_when_a_connection_ends_or_panics() {
     let bench = Bench::new();
-    let (accept, metrics) = (bench.accept(2), bench.process.metrics.listener.clone());
+    let (accept, metrics) = (bench.accept(2), bench.process.metrics.listeners.of("test"));
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     for number in [13, 2, 3] {
         accept.admit(number, peer);
@@ -122,7 +122,7 @@ async fn a_client_over_loopback_is_served_and_one_too_many_sees_its_connection_c
     let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.address();
     assert_ne!(address.port(), 0);
-    let metrics = process.metrics.listener.clone();
+    let metrics = process.metrics.listeners.of("test");
     listener.serve(Limit::new(1), metrics.clone(), &process.tasks, async |mut stream, _| {
         let byte = stream.read_u8().await.unwrap();
         stream.write_u8(byte + 1).await.unwrap();

@@ -108,35 +108,37 @@ impl Shared {
         Self { capacity: capacity.max(1), letters: Mutex::default() }
     }
 
-    /// Adds notices of one shard, in stamp order and the queues of a notice together, and wakes the reader once.
-    /// Returns whether the mailbox overflowed.
-    pub(super) fn deliver<'a>(&self, shard: ShardId, arrivals: impl Iterator<Item = (&'a Notice, QueueId)>) -> bool {
+    /// Adds notices of one shard, in stamp order and the queues of a notice together. Returns whether the mailbox
+    /// overflowed. Who waits for it is put in `wakers`: to be woken once, and outside of every lock.
+    pub(super) fn deliver<'a>(
+        &self,
+        shard: ShardId,
+        arrivals: impl Iterator<Item = (&'a Notice, QueueId)>,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        let mut letters = self.letters.lock();
         let mut overflowed = false;
-        let waker = {
-            let mut letters = self.letters.lock();
-            for (notice, queue) in arrivals {
-                overflowed |= letters.push(shard, notice, queue, self.capacity);
-            }
-            letters.waker.take()
-        };
-        // Outside the lock: the reader may start on another thread at once.
-        if let Some(waker) = waker {
-            waker.wake();
+        for (notice, queue) in arrivals {
+            overflowed |= letters.push(shard, notice, queue, self.capacity);
         }
+        wakers.extend(letters.waker.take());
         overflowed
     }
 
     /// Hints up to here were not given: the reader must go to the index.
-    pub(super) fn lag(&self, shard: ShardId, upto: Position) {
-        let waker = {
-            let mut letters = self.letters.lock();
-            letters.hints.retain(|hint| hint.shard != shard || hint.stamp.position() > upto);
-            letters.mark(shard, upto);
-            letters.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    pub(super) fn lag(&self, shard: ShardId, upto: Position, wakers: &mut Vec<Waker>) {
+        let mut letters = self.letters.lock();
+        letters.hints.retain(|hint| hint.shard != shard || hint.stamp.position() > upto);
+        letters.mark(shard, upto);
+        wakers.extend(letters.waker.take());
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// Hints that there is room for.
+    pub(super) fn buffer(&self) -> usize {
+        self.letters.lock().hints.capacity()
     }
 }
 

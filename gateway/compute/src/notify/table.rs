@@ -6,6 +6,7 @@
 //! and the boundary is the last stamp that any step passed.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use causeway_model::{Position, QueueId, QueueIdMap, ShardId};
 use smallvec::SmallVec;
@@ -57,6 +58,8 @@ pub(super) struct Delivery {
     gap: Gap,
     /// Where the shard is when it is done.
     pub(super) to: Position,
+    /// Readers that the last step has given something: the caller wakes them when it has let go of the lock.
+    pub(super) wakers: Vec<Waker>,
 }
 
 /// How far a frame has been handed out.
@@ -82,12 +85,12 @@ impl Delivery {
     /// A frame; what lies between it and the one before, or all of it if it was collapsed, is a gap.
     pub(super) fn frame(frame: Arc<Frame>) -> Self {
         let upto = if frame.collapsed { frame.to } else { frame.from };
-        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: frame.to, frame: Some(frame) }
+        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: frame.to, frame: Some(frame), wakers: Vec::new() }
     }
 
     /// Entries up to here come in no frame.
     pub(super) fn gap(upto: Position) -> Self {
-        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: upto, frame: None }
+        Self { at: Cursor::default(), gap: Gap::Upto(upto), to: upto, frame: None, wakers: Vec::new() }
     }
 }
 
@@ -123,6 +126,9 @@ impl Table {
     pub(super) fn dispatched(&self) -> Position {
         self.dispatched
     }
+
+    #[cfg(test)]
+    pub(super) const SLOT_BYTES: usize = size_of::<Slot>();
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
@@ -165,22 +171,24 @@ impl Table {
             Gap::Upto(upto) if upto > self.dispatched => {
                 // The boundary moves before the marks are made: whoever attaches in between starts above the gap.
                 self.dispatched = upto;
-                delivery.gap = self.lag(upto, 0);
+                delivery.gap = self.lag(upto, 0, &mut delivery.wakers);
                 Step { gap: true, ..Step::default() }
             }
             Gap::Marking { upto, next } => {
-                delivery.gap = self.lag(upto, next);
+                delivery.gap = self.lag(upto, next, &mut delivery.wakers);
                 Step::default()
             }
             Gap::Upto(_) | Gap::None => {
                 delivery.gap = Gap::None;
                 let frame = delivery.frame.as_deref();
-                frame.map_or(Step { done: true, ..Step::default() }, |frame| self.hint(frame, &mut delivery.at))
+                frame.map_or(Step { done: true, ..Step::default() }, |frame| {
+                    self.hint(frame, &mut delivery.at, &mut delivery.wakers)
+                })
             }
         }
     }
 
-    fn hint(&mut self, frame: &Frame, at: &mut Cursor) -> Step {
+    fn hint(&mut self, frame: &Frame, at: &mut Cursor, wakers: &mut Vec<Waker>) -> Step {
         if self.queues.is_empty() {
             *at = Cursor { notice: frame.notices.len(), queue: frame.queues.len() };
         }
@@ -200,7 +208,7 @@ impl Table {
                 break;
             }
         }
-        let mut step = self.hand_out(frame);
+        let mut step = self.hand_out(frame, wakers);
         step.done = at.notice >= frame.notices.len();
         if step.done {
             self.dispatched = self.dispatched.max(frame.to);
@@ -228,7 +236,7 @@ impl Table {
         subscribers.len()
     }
 
-    fn hand_out(&mut self, frame: &Frame) -> Step {
+    fn hand_out(&mut self, frame: &Frame, wakers: &mut Vec<Waker>) -> Step {
         let mut step = Step { hints: self.staged.len() as u64, ..Step::default() };
         for number in self.touched.drain(..) {
             let Some(slot) = self.slots.get_mut(number as usize) else { continue };
@@ -240,7 +248,7 @@ impl Table {
                 Some((frame.notices.get(entry.notice as usize)?, *frame.queues.get(entry.queue as usize)?))
             });
             if let Some(mailbox) = &slot.mailbox {
-                step.overflows += u64::from(mailbox.deliver(self.shard, arrivals));
+                step.overflows += u64::from(mailbox.deliver(self.shard, arrivals, wakers));
             }
         }
         self.staged.clear();
@@ -250,10 +258,10 @@ impl Table {
     }
 
     /// Marks mailboxes from slot `from` on.
-    fn lag(&mut self, upto: Position, from: usize) -> Gap {
+    fn lag(&mut self, upto: Position, from: usize, wakers: &mut Vec<Waker>) -> Gap {
         let next = from.saturating_add(self.bound).min(self.slots.len());
         for mailbox in self.slots.get(from..next).into_iter().flatten().filter_map(|slot| slot.mailbox.as_ref()) {
-            mailbox.lag(self.shard, upto);
+            mailbox.lag(self.shard, upto, wakers);
         }
         if next < self.slots.len() { Gap::Marking { upto, next } } else { Gap::None }
     }

@@ -181,7 +181,7 @@ impl std::task::Wake for Wakes {
     }
 }
 
-fn counting_waker() -> (std::task::Waker, Arc<Wakes>) {
+fn counting_waker() -> (Waker, Arc<Wakes>) {
     let wakes = Arc::new(Wakes(AtomicU64::new(0)));
     (Arc::clone(&wakes).into(), wakes)
 }
@@ -211,6 +211,21 @@ fn detaching_and_dropping_leave_nothing_behind() {
     hub.attach(queue(3), &three);
     deliver(&hub, frame(0, 10, 20, &[(15, &[1, 2]), (16, &[3])]));
     assert_eq!(stamps(&three), [16]);
+}
+
+#[test]
+fn an_idle_mailbox_is_small() {
+    let hub = hub(1);
+    let mailbox = hub.mailbox(2048);
+    hub.attach(queue(1), &mailbox);
+    let attached = mailbox.attached.lock().capacity() * size_of::<QueueId>();
+    // The handle, what dispatchers write to with its two counters, and its place in the table of one shard.
+    let bytes = size_of::<Mailbox>() + attached + size_of::<Shared>() + 16 + Table::SLOT_BYTES;
+    assert!(bytes < 300, "{bytes}");
+    // A reader that gives its buffer away leaves the mailbox without one.
+    deliver(&hub, frame(0, 0, 10, &[(5, &[1])]));
+    assert_eq!(stamps(&mailbox), [5]);
+    assert_eq!(mailbox.shared.buffer(), 0);
 }
 
 #[tokio::test(start_paused = true)]
