@@ -16,8 +16,8 @@ use causeway_storage::{Group, GroupBuilder, Reader};
 
 use crate::{Committer, Failure, Pending, Priority, Refused, Role};
 
-pub use self::recorder::{Journal, Poison, Recorder, Seen};
 use self::recorder::text;
+pub use self::recorder::{Journal, Poison, Recorder, Seen};
 
 /// The budgets that a harness sets up, so that behaviours can reach them.
 pub const BATCH_BYTES: usize = 64 << 10;

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use causeway_model::{Clock, Position};
+use causeway_storage::format::MAX_BODY_BYTES;
 use causeway_storage::{BatchKind, Draft, Group, Opened, Writer};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -137,7 +138,8 @@ impl<O: Send + 'static> Single<O> {
         let single = Arc::new(Self {
             gate: Arc::clone(&gate),
             floor: Arc::clone(&floor),
-            group_bytes: options.group_bytes,
+            // What no batch could hold must be refused here: an append that fails is fatal.
+            group_bytes: options.group_bytes.min(MAX_BODY_BYTES as usize),
             role: watch::Sender::new(Role { term, leader: true, since: end }),
             durable: durable.subscribe(),
             applied: applied.subscribe(),

@@ -101,4 +101,3 @@ impl StateMachine for Recorder {
 pub(super) fn text(payload: &Bytes) -> String {
     String::from_utf8(payload.to_vec()).unwrap()
 }
-
