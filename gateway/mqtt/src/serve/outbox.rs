@@ -200,7 +200,7 @@ mod tests {
                 match outbox.poll_write(&mut slow, context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(()),
                     Poll::Ready(Ok(_)) => {}
-                    other => panic!("{other:?}"),
+                    stuck @ (Poll::Ready(Err(_)) | Poll::Pending) => panic!("{stuck:?}"),
                 }
             });
             futures_util::FutureExt::now_or_never(write).unwrap();

@@ -60,7 +60,9 @@ impl Session {
         self.alive.start(keep_alive.unwrap_or(connect.keep_alive), now);
         let properties = &connect.properties;
         self.outbound.limit(properties.receive_maximum(), properties.maximum_packet_size());
-        self.problems = properties.request_problem_information().unwrap_or(true);
+        // A reason string must not make a packet too large for the client ([MQTT-3.14.2-3]).
+        let room = properties.maximum_packet_size().is_none_or(|most| most >= 256);
+        self.problems = room && properties.request_problem_information().unwrap_or(true);
         self.client_set_expiry = version.is_v5() && properties.session_expiry_interval().unwrap_or(0) > 0;
         let opening = Opening { clean_start: connect.clean_start, expiry: expiry(connect), assigned, keep_alive };
         self.phase = Phase::Entering(Box::new(opening));

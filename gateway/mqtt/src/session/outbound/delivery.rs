@@ -6,7 +6,7 @@ use std::time::Duration;
 use causeway_model::{Message, Millis, PacketId, Qos};
 use smallvec::SmallVec;
 
-use crate::codec::{Error, Properties, Publish, Version};
+use crate::codec::{Error, Packet, Properties, Publish, Version};
 use crate::session::properties;
 
 /// What a PUBLISH to a subscriber is made of; the message is shared by all subscribers.
@@ -56,7 +56,9 @@ impl Delivery {
         if bound <= max {
             return true;
         }
-        let packet = self.publish(version).map(crate::codec::Packet::Publish);
+        // The packet id is not chosen yet; any is as long as another.
+        let pid = (self.qos > Qos::AtMostOnce).then_some(PacketId::MIN);
+        let packet = self.publish(version).map(|publish| Packet::Publish(Publish { pid, ..publish }));
         packet.and_then(|packet| packet.encoded_len(version)).is_ok_and(|len| len <= max)
     }
 }

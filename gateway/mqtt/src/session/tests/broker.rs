@@ -7,7 +7,7 @@ use std::time::Duration;
 use causeway_compute::notify::Hint;
 use causeway_compute::port::{
     Cluster, Command, Entry, EntryFlags, FlightState, InFlight, Lane, LaneProgress, Opened, Page, QueueRef, Read,
-    Rejected, Reply, Session as Rows, Subscription,
+    Rejected, Reply, Session as Rows, SessionOpen, Subscription,
 };
 use causeway_model::{
     ClientId, Epoch, Filter, HashKey, Incarnation, Lineage, Message, Millis, Namespace, Offset, Position, Qos, QueueId,
@@ -117,28 +117,7 @@ impl Broker {
                 }
                 Reply::Interest { position: self.append(shard) }
             }
-            Command::SessionOpen(open) => {
-                let position = self.append(shard);
-                let present = self.sessions.contains_key(&open.client) && !open.clean_start;
-                if !present {
-                    let lanes = vec![Lane::default(); self.logs.len()];
-                    let sid = Sid { home: shard, position };
-                    let epoch = Epoch(position);
-                    let fresh = Stored { sid, epoch, expiry: open.expiry, subscriptions: Vec::new(), lanes };
-                    self.sessions.insert(open.client.clone(), fresh);
-                }
-                let stored = self.sessions.get_mut(&open.client).unwrap();
-                (stored.epoch, stored.expiry) = (Epoch(position), open.expiry);
-                let opened = Opened {
-                    sid: stored.sid,
-                    epoch: stored.epoch,
-                    present,
-                    persistent: !open.expiry.is_zero(),
-                    old_owner: None,
-                    expiry: open.expiry.min(Duration::from_hours(1)),
-                };
-                Reply::Opened(opened)
-            }
+            Command::SessionOpen(open) => self.open(shard, open),
             Command::SessionClose { sid, epoch, .. } => self.owned(sid, epoch, |stored| {
                 assert!(!stored.lanes.is_empty());
                 Reply::Done
@@ -167,6 +146,29 @@ impl Broker {
             }
             Command::Gateway { .. } | Command::TopicPut { .. } | Command::TopicDrop { .. } => Reply::Done,
         }
+    }
+
+    fn open(&mut self, shard: ShardId, open: SessionOpen) -> Reply {
+        let position = self.append(shard);
+        let present = self.sessions.contains_key(&open.client) && !open.clean_start;
+        if !present {
+            let lanes = vec![Lane::default(); self.logs.len()];
+            let sid = Sid { home: shard, position };
+            let epoch = Epoch(position);
+            let fresh = Stored { sid, epoch, expiry: open.expiry, subscriptions: Vec::new(), lanes };
+            self.sessions.insert(open.client.clone(), fresh);
+        }
+        let stored = self.sessions.get_mut(&open.client).unwrap();
+        (stored.epoch, stored.expiry) = (Epoch(position), open.expiry);
+        let opened = Opened {
+            sid: stored.sid,
+            epoch: stored.epoch,
+            present,
+            persistent: !open.expiry.is_zero(),
+            old_owner: None,
+            expiry: open.expiry.min(Duration::from_hours(1)),
+        };
+        Reply::Opened(opened)
     }
 
     fn owned(&mut self, sid: Sid, epoch: Epoch, change: impl FnOnce(&mut Stored) -> Reply) -> Reply {

@@ -10,7 +10,7 @@ use causeway_model::{ClientId, Millis, ShardId};
 
 use super::broker::{Broker, Mail, incarnation, namespace};
 use crate::Settings;
-use crate::codec::{Packet, Reason};
+use crate::codec::{Packet, Reason, Version};
 use crate::session::{Answer, Call, Cause, Delivery, Effect, Now, Output, Session, Shared, Ticket, Write};
 
 pub(super) struct Peer {
@@ -160,6 +160,10 @@ impl Peer {
 
     pub(super) fn end(&mut self, broker: &mut Broker, cause: Cause) {
         self.step(broker, |session, _, out| session.ended(cause, out));
+    }
+
+    pub(super) fn undecodable(&mut self, broker: &mut Broker, error: crate::codec::Error, version: Option<Version>) {
+        self.step(broker, |session, _, out| session.undecodable(&error, version, out));
     }
 
     /// The packets written so far, deliveries apart.
