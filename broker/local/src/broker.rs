@@ -14,13 +14,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::command::Rules;
 use crate::duty::{Duties, PutOff};
-use crate::fetch;
 use crate::flush::Dirty;
 use crate::machine::View;
 use crate::notify::Subscribers;
 use crate::outcome::{failure, refusal, reply};
-use crate::pool::{NotTaken, Pool};
-use crate::read::Source;
+use crate::read::pool::{NotTaken, Pool};
+use crate::read::{Source, fetch};
 use crate::settings::Reads;
 
 /// One shard, as protocols see it. See the crate for how it is put together.

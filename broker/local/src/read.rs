@@ -1,5 +1,8 @@
 //! Pages of queues and rows of sessions, read on the pool.
 
+pub(crate) mod fetch;
+pub(crate) mod pool;
+
 use std::sync::Arc;
 
 use causeway_apply::record::{Header, Kind as RecordKind, MessageHead};

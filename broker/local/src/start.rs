@@ -1,5 +1,8 @@
 //! Puts one shard together, in dependency order, and takes it apart in the opposite one.
 
+mod hosted;
+mod parts;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +14,13 @@ use causeway_storage::io::Fs;
 use causeway_storage::{Group, Mark, Opened};
 use parking_lot::Mutex;
 
+use self::parts::Parts;
+pub use self::parts::Stopper;
+use crate::Error;
 use crate::broker::{Local, cluster};
 use crate::command::Rules;
 use crate::duty::{Duties, Progressed, group};
-use crate::parts::{Parts, Stopper};
 use crate::settings::Settings;
-use crate::{Error, hosted};
 
 /// What a shard is made of.
 pub struct LocalOptions<T> {

@@ -15,7 +15,7 @@ use crate::duty::Duties;
 use crate::flush::{Dirty, Flusher};
 use crate::machine::{Machine, View};
 use crate::notify::Subscribers;
-use crate::pool::Pool;
+use crate::read::pool::Pool;
 use crate::settings::Settings;
 
 /// What the threads share, and the threads that run so far.
