@@ -12,7 +12,7 @@ use causeway_compute::port::Broker;
 use causeway_compute::process::Process;
 use causeway_model::{Clock, Incarnation};
 
-use crate::settings::{Settings, bytes};
+use crate::settings::Settings;
 
 /// What a gateway stands on.
 #[derive(Clone)]
@@ -73,7 +73,7 @@ pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Run
     let listeners = bind.collect::<Result<Vec<_>, _>>()?;
     let Ports { broker, incarnation, clock } = ports;
     let (metrics, tasks) = (process.metrics.clone(), process.tasks.clone());
-    let context = Context::start(broker, clock, incarnation, metrics, tasks, bytes(settings.message_cache));
+    let context = Context::start(broker, clock, incarnation, metrics, tasks, settings.message_cache.as_u64());
     let mqtt = causeway_mqtt::Server::new(Arc::clone(&context), settings.mqtt.protocol(), &process.registry)?;
     let addresses = listeners.iter().map(Listener::address).collect();
     let limit = Limit::new(settings.mqtt.max_connections);

@@ -7,13 +7,14 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 /// Settings of every protocol that a gateway serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// MQTT.
     pub mqtt: Mqtt,
-    /// Messages that are kept beside the brokers' own memory. Zero where the brokers are in this process, since their
-    /// log's tail is in memory already.
+    /// Messages of the last so many bytes of each shard's log stay decoded, so that many subscribers of one topic cost
+    /// one decoding. Where the brokers are in this process they share the memory of the log's tail: keep it well below
+    /// that. Zero: none.
     #[serde(with = "crate::exact")]
     pub message_cache: ByteSize,
 }
@@ -63,6 +64,12 @@ pub struct Mqtt {
     /// How long a socket may take to accept the last packets.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mqtt: Mqtt::default(), message_cache: ByteSize::mib(1) }
+    }
 }
 
 impl Default for Mqtt {
@@ -168,7 +175,7 @@ fn size(bytes: usize) -> ByteSize {
     ByteSize::b(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-pub(crate) fn bytes(size: ByteSize) -> usize {
+fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 

@@ -1,7 +1,14 @@
-//! Messages by body position. Where the brokers are in the same process their log's tail is in memory already, so the
-//! budget is zero and every call passes through: no second copy. Over a network the same message is asked for once.
+//! Messages by body position, decoded once for all who read the tail.
+//!
+//! A message to ten thousand subscribers is asked for by each of their connections within a few milliseconds. The cache
+//! keeps the messages of the last `window` bytes of each shard's log, counted from the newest that was asked for: what
+//! is older belongs to somebody who lags, and lagging readers share nothing.
+//!
+//! It holds no second copy where the brokers are in this process: a message is a handful of slices of the buffer that
+//! the log keeps for its own tail. **That is why the bound is a distance in the log** and not a sum of sizes: a small
+//! message keeps the whole batch that it came in, and within the window the log keeps those batches anyway.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,40 +18,34 @@ use prometheus::IntCounter;
 
 use crate::port::{Broker, Error};
 
-/// A shared cache of messages, first in first out: readers of a tail want what came last.
+type Kept = BTreeMap<Position, Arc<Message>>;
+
+/// A cache shared by all connections.
 pub struct Messages {
     broker: Arc<dyn Broker>,
-    budget: usize,
-    kept: Mutex<Kept>,
+    window: u64,
+    shards: Box<[Mutex<Kept>]>,
     hits: IntCounter,
     misses: IntCounter,
 }
 
-#[derive(Default)]
-struct Kept {
-    bytes: usize,
-    messages: HashMap<(ShardId, Position), Arc<Message>>,
-    order: VecDeque<(ShardId, Position)>,
-}
-
-/// What a message costs beside its topic, properties and body.
-const OVERHEAD: usize = 400;
-
 impl Messages {
-    /// A cache of at most `budget` bytes; zero keeps nothing.
-    pub fn new(broker: Arc<dyn Broker>, budget: usize, hits: IntCounter, misses: IntCounter) -> Self {
-        Self { broker, budget, kept: Mutex::default(), hits, misses }
+    /// Keeps the last `window` bytes of each shard's log; zero keeps nothing, and every call passes through.
+    pub fn new(broker: Arc<dyn Broker>, window: u64, hits: IntCounter, misses: IntCounter) -> Self {
+        let shards = broker.cluster().shards().map(|_| Mutex::default()).collect();
+        Self { broker, window, shards, hits, misses }
     }
 
-    /// Messages by body position, in order of the positions; `None` where the log was trimmed past it.
+    /// Messages by body position, in order of the positions; `None` where the log was trimmed past it. Ready at once
+    /// where all are kept, or where the broker is.
     ///
     /// # Errors
     /// The broker's.
     pub async fn fetch(&self, shard: ShardId, positions: Vec<Position>) -> Result<Vec<Option<Arc<Message>>>, Error> {
-        if self.budget == 0 {
+        let Some(kept) = self.shards.get(shard.0 as usize).filter(|_| self.window > 0) else {
             return self.broker.fetch(shard, positions).await;
-        }
-        let mut found = self.kept.lock().find(shard, &positions);
+        };
+        let mut found = find(&kept.lock(), &positions);
         let missing: Vec<usize> = (0..found.len()).filter(|at| found.get(*at).is_some_and(Option::is_none)).collect();
         self.hits.inc_by((found.len() - missing.len()) as u64);
         if missing.is_empty() {
@@ -53,10 +54,10 @@ impl Messages {
         self.misses.inc_by(missing.len() as u64);
         let ask = missing.iter().filter_map(|at| positions.get(*at).copied()).collect();
         let fetched = self.broker.fetch(shard, ask).await?;
-        let mut kept = self.kept.lock();
+        let mut kept = kept.lock();
         for (at, message) in missing.into_iter().zip(fetched) {
             if let (Some(position), Some(message)) = (positions.get(at), &message) {
-                kept.keep((shard, *position), message, self.budget);
+                keep(&mut kept, *position, message, self.window);
             }
             if let Some(place) = found.get_mut(at) {
                 *place = message;
@@ -65,39 +66,36 @@ impl Messages {
         Ok(found)
     }
 
-    /// Bytes kept now.
-    pub fn bytes(&self) -> usize {
-        self.kept.lock().bytes
+    /// Messages kept now.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|kept| kept.lock().len()).sum()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-impl Kept {
-    fn find(&self, shard: ShardId, positions: &[Position]) -> Vec<Option<Arc<Message>>> {
-        positions.iter().map(|position| self.messages.get(&(shard, *position)).cloned()).collect()
-    }
-
-    fn keep(&mut self, key: (ShardId, Position), message: &Arc<Message>, budget: usize) {
-        let cost = cost(message);
-        if cost > budget || self.messages.contains_key(&key) {
-            return;
-        }
-        while self.bytes + cost > budget {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.messages.remove(&oldest).map_or(0, |message| self::cost(&message));
-        }
-        self.bytes += cost;
-        self.messages.insert(key, Arc::clone(message));
-        self.order.push_back(key);
-    }
+fn find(kept: &Kept, positions: &[Position]) -> Vec<Option<Arc<Message>>> {
+    positions.iter().map(|position| kept.get(position).cloned()).collect()
 }
 
-fn cost(message: &Message) -> usize {
-    OVERHEAD + message.topic.as_str().len() + message.properties.encoded().len() + message.body.len()
+fn keep(kept: &mut Kept, position: Position, message: &Arc<Message>, window: u64) {
+    let newest = kept.last_key_value().map_or(position, |(newest, _)| position.max(*newest));
+    let oldest = Position(newest.0.saturating_sub(window));
+    if position < oldest {
+        return;
+    }
+    kept.insert(position, Arc::clone(message));
+    while let Some(first) = kept.first_entry().filter(|first| *first.key() < oldest) {
+        first.remove();
+    }
 }
 
 impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Messages").field("window", &self.window).finish_non_exhaustive()
     }
 }
 
@@ -112,61 +110,60 @@ mod tests {
         numbers.iter().copied().map(Position).collect()
     }
 
-    fn cache(broker: &Arc<Double>, budget: usize) -> Messages {
+    fn cache(broker: &Arc<Double>, window: u64) -> Messages {
         let counter = || IntCounter::new("c", "test").unwrap();
-        Messages::new(broker.clone(), budget, counter(), counter())
+        Messages::new(broker.clone(), window, counter(), counter())
     }
 
     fn broker() -> Arc<Double> {
         let broker = Double::new(1);
-        (0..10).for_each(|position| broker.store(0, position, message(b"body")));
+        (0..100).for_each(|position| broker.store(0, position, message(b"body")));
         broker
     }
 
     #[tokio::test]
-    async fn without_a_budget_every_call_passes_through() {
+    async fn without_a_window_every_call_passes_through() {
         let broker = broker();
         let cache = cache(&broker, 0);
         for _ in 0..2 {
             assert_eq!(cache.fetch(SHARD, positions(&[1, 2])).await.unwrap().len(), 2);
             assert_eq!(broker.fetched(), positions(&[1, 2]));
         }
-        assert_eq!(cache.bytes(), 0);
+        assert!(cache.is_empty());
     }
 
     #[tokio::test]
     async fn with_one_a_message_is_asked_for_once_and_answers_come_in_the_order_of_the_question() {
         let broker = broker();
-        let cache = cache(&broker, 1 << 20);
+        let cache = cache(&broker, 1000);
         let first = cache.fetch(SHARD, positions(&[3, 1])).await.unwrap();
         assert_eq!(broker.fetched(), positions(&[3, 1]));
-        let second = cache.fetch(SHARD, positions(&[1, 99, 2, 3])).await.unwrap();
-        assert_eq!(broker.fetched(), positions(&[99, 2]));
+        let second = cache.fetch(SHARD, positions(&[1, 999, 2, 3])).await.unwrap();
+        assert_eq!(broker.fetched(), positions(&[999, 2]));
         let shared = |a: &Option<Arc<Message>>, b: &Option<Arc<Message>>| {
             a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
         };
         assert!(shared(&first[0], &second[3]) && shared(&first[1], &second[0]));
         assert!(second[1].is_none() && second[2].is_some());
         // Nothing is kept of what is not there.
-        assert!(cache.fetch(SHARD, positions(&[99])).await.unwrap()[0].is_none());
-        assert_eq!(broker.fetched(), positions(&[99]));
+        assert!(cache.fetch(SHARD, positions(&[999])).await.unwrap()[0].is_none());
+        assert_eq!(broker.fetched(), positions(&[999]));
         assert_eq!((cache.hits.get(), cache.misses.get()), (2, 5));
     }
 
     #[tokio::test]
-    async fn the_budget_holds_and_what_came_first_goes_first() {
+    async fn what_lies_further_back_than_the_window_is_not_kept() {
         let broker = broker();
-        let each = cost(&message(b"body"));
-        let small = cache(&broker, 3 * each);
-        for position in 0..10 {
-            small.fetch(SHARD, positions(&[position])).await.unwrap();
-            assert!(small.bytes() <= 3 * each);
+        let cache = cache(&broker, 10);
+        for position in 0..100 {
+            cache.fetch(SHARD, positions(&[position])).await.unwrap();
+            assert!(cache.len() <= 11);
         }
         broker.fetched();
-        small.fetch(SHARD, positions(&[6, 7, 8, 9])).await.unwrap();
-        assert_eq!(broker.fetched(), positions(&[6]));
-        let tiny = cache(&broker, each - 1);
-        tiny.fetch(SHARD, positions(&[1])).await.unwrap();
-        assert_eq!(tiny.bytes(), 0);
+        // Whoever lags gets what it asks for and leaves no trace.
+        assert!(cache.fetch(SHARD, positions(&[5])).await.unwrap()[0].is_some());
+        cache.fetch(SHARD, positions(&[5, 88, 89, 99])).await.unwrap();
+        assert_eq!(broker.fetched(), positions(&[5, 5, 88]));
+        assert_eq!(cache.len(), 11);
     }
 }

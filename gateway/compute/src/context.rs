@@ -46,7 +46,7 @@ impl Context {
         incarnation: Incarnation,
         metrics: Metrics,
         tasks: Tasks,
-        cache_bytes: usize,
+        cache_window: u64,
     ) -> Arc<Self> {
         let cluster = broker.cluster();
         let (hits, misses) = (metrics.cache_hits.clone(), metrics.cache_misses.clone());
@@ -54,7 +54,7 @@ impl Context {
             hub: Hub::start(Arc::clone(&broker), &tasks, metrics.notify.clone()),
             registry: Registry::new(cluster, metrics.clients_online.clone()),
             interest: Interests::start(Arc::clone(&broker), incarnation, &tasks, metrics.interest_filters.clone()),
-            messages: Arc::new(Messages::new(Arc::clone(&broker), cache_bytes, hits, misses)),
+            messages: Arc::new(Messages::new(Arc::clone(&broker), cache_window, hits, misses)),
             broker,
             cluster,
             clock,
