@@ -117,7 +117,7 @@ impl Broker {
                 }
                 Reply::Interest { position: self.append(shard) }
             }
-            Command::SessionOpen(open) => self.open(shard, open),
+            Command::SessionOpen(open) => self.open(shard, &open),
             Command::SessionClose { sid, epoch, .. } => self.owned(sid, epoch, |stored| {
                 assert!(!stored.lanes.is_empty());
                 Reply::Done
@@ -148,7 +148,7 @@ impl Broker {
         }
     }
 
-    fn open(&mut self, shard: ShardId, open: SessionOpen) -> Reply {
+    fn open(&mut self, shard: ShardId, open: &SessionOpen) -> Reply {
         let position = self.append(shard);
         let present = self.sessions.contains_key(&open.client) && !open.clean_start;
         if !present {
