@@ -5,10 +5,11 @@ pub(crate) mod pool;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use causeway_apply::record::{Header, Kind as RecordKind, MessageHead};
 use causeway_apply::{Durable, read};
 use causeway_compute::port::{self, Entry, EntryFlags, Page, QueueRef, Read, Session, Subscription};
-use causeway_model::{Kind, Namespace, Offset, Position, Sid, in_all_queue_name};
+use causeway_model::{Kind, Millis, Namespace, Offset, Position, Sid, in_all_queue_name};
 use causeway_storage::Reader;
 
 use crate::machine::View;
@@ -62,36 +63,38 @@ impl<T: Durable> Source<T> {
     /// The queue of `#` is the log: a scan of its records, bounded in bytes as well as in entries.
     fn all(&self, namespace: &Namespace, after: Position, upto: Position, limit: usize) -> Result<Page, Kind> {
         let mut page = Page { entries: Vec::new(), next: after, end: self.end, more: false };
-        let from = after.max(self.view.first());
+        let mut from = after.max(self.view.first());
         let mut scanned = 0_u64;
-        if from < upto {
-            for batch in self.reader.batches(from) {
-                let batch = batch.map_err(|error| unreadable(&error))?;
-                let header = &batch.header;
-                if header.position >= upto {
-                    break;
+        let mut batches = self.reader.batches(from);
+        while from < upto {
+            let batch = match batches.next() {
+                Some(Ok(batch)) => batch,
+                // Trimmed and removed while we read: the log begins there now.
+                Some(Err(causeway_storage::Error::Trimmed { first, .. })) if first > from => {
+                    from = first;
+                    batches = self.reader.batches(from);
+                    continue;
                 }
-                if scanned >= self.budget.scan_bytes {
+                Some(Err(error)) => return Err(unreadable(&error)),
+                None => break,
+            };
+            if scanned >= self.budget.scan_bytes {
+                page.more = true;
+                return Ok(page);
+            }
+            scanned += u64::from(batch.header.length);
+            let within = |at: Position| at > after && at >= from && at <= upto;
+            for (at, payload) in batch.records().filter(|(at, _)| within(*at)) {
+                let Some(flags) = in_all(namespace, &payload)? else { continue };
+                if page.entries.len() >= limit {
                     page.more = true;
                     return Ok(page);
                 }
-                scanned += u64::from(header.length);
-                for (at, payload) in batch.records() {
-                    if at <= after || at < from || at > upto {
-                        continue;
-                    }
-                    let Some(flags) = in_all(namespace, &payload)? else { continue };
-                    if page.entries.len() >= limit {
-                        page.more = true;
-                        return Ok(page);
-                    }
-                    page.next = at;
-                    let (offset, stamp) = (at.stamp().offset(), at.stamp());
-                    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-                    page.entries.push(Entry { offset, stamp, position: at, length, time: header.time, flags });
-                }
-                page.next = page.next.max(batch.end().min(upto));
+                page.next = at;
+                page.entries.push(scanned_entry(at, batch.header.time, &payload, flags));
             }
+            from = batch.end();
+            page.next = page.next.max(from.min(upto));
         }
         page.next = page.next.max(upto);
         Ok(page)
@@ -122,7 +125,7 @@ impl<T: Durable> Source<T> {
 }
 
 /// What the record says of its message, if it is one that `#` matches in this namespace.
-fn in_all(namespace: &Namespace, payload: &bytes::Bytes) -> Result<Option<EntryFlags>, Kind> {
+fn in_all(namespace: &Namespace, payload: &Bytes) -> Result<Option<EntryFlags>, Kind> {
     if Header::read(payload).is_none_or(|header| header.kind != RecordKind::Message as u8) {
         return Ok(None);
     }
@@ -134,6 +137,11 @@ fn in_all(namespace: &Namespace, payload: &bytes::Bytes) -> Result<Option<EntryF
         return Ok(None);
     }
     Ok(Some(EntryFlags { qos: head.qos, retain: head.retain, expires: head.expires, referred: false }))
+}
+
+fn scanned_entry(at: Position, time: Millis, payload: &Bytes, flags: EntryFlags) -> Entry {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    Entry { offset: at.stamp().offset(), stamp: at.stamp(), position: at, length, time, flags }
 }
 
 fn entry(entry: &causeway_apply::Entry) -> Entry {

@@ -13,6 +13,8 @@ use crate::settings::{Retention, Watermarks};
 pub(crate) struct State {
     /// The log's first position, and the time of the batch there.
     oldest: Option<(Position, Millis)>,
+    /// Not before then: what is old enough was looked for and is too little to be worth a trim.
+    again: Millis,
 }
 
 /// What decides.
@@ -29,12 +31,19 @@ struct Facts {
     free: u64,
 }
 
+/// How often what is over its age is looked for within that age.
+const LOOKS: u32 = 64;
+
 impl Facts {
     /// Where size and disk want the log to begin. Age wants more only if the oldest batch is over it.
     fn by_bytes(&self, retention: &Retention, disk: &Watermarks) -> Position {
         let kept = self.end.0.saturating_sub(self.first.0);
         let over = retention.max_bytes.map_or(0, |max| kept.saturating_sub(max));
-        let missing = disk.trim_below.saturating_sub(self.free);
+        let missing = match disk.trim_below.saturating_sub(self.free) {
+            0 => 0,
+            // Less than a step would never be trimmed, and writes may be waiting for it.
+            missing => missing.max(retention.step_bytes),
+        };
         self.first.plus(over.max(missing))
     }
 
@@ -48,17 +57,13 @@ impl<T: Durable> Duties<T> {
         let facts = self.facts()?;
         // Before anything is trimmed for it: what is young enough to stay must be able to.
         self.view.set_full(facts.free < self.disk.refuse_below);
-        let mut target = facts.by_bytes(&self.retention, &self.disk);
-        if let Some(max_age) = self.retention.max_age
-            && facts.is_old(&self.retention)
-        {
-            target = target.max(self.younger_than(&facts, max_age)?);
-        }
-        if target.0.saturating_sub(facts.first.0) < self.retention.step_bytes {
+        let step = self.retention.step_bytes;
+        let wanted = self.wanted(&facts)?;
+        if wanted.0.saturating_sub(facts.first.0) < step {
             return Ok(());
         }
-        let target = target.min(self.younger_than(&facts, self.retention.min_age)?);
-        if target <= facts.first {
+        let target = wanted.min(self.younger_than(&facts, self.retention.min_age)?);
+        if target.0.saturating_sub(facts.first.0) < step {
             return Ok(());
         }
         let record = Record::Trim(record::Trim { first: target });
@@ -68,6 +73,22 @@ impl<T: Durable> Duties<T> {
             tracing::info!(from = %facts.first, to = %target, "log trimmed");
         }
         Ok(())
+    }
+
+    /// Where size, disk and age want the log to begin, were nothing too young for it.
+    fn wanted(&mut self, facts: &Facts) -> Result<Position, PutOff> {
+        let step = self.retention.step_bytes;
+        let wanted = facts.by_bytes(&self.retention, &self.disk);
+        let Some(max_age) = self.retention.max_age.filter(|_| facts.is_old(&self.retention)) else { return Ok(wanted) };
+        if facts.end.0.saturating_sub(facts.first.0) < step || facts.now < self.progress.trim.again {
+            return Ok(wanted);
+        }
+        let old = self.younger_than(facts, max_age)?;
+        if old.0.saturating_sub(facts.first.0) < step {
+            // Looking costs some twenty reads: not every second for what grows in hours.
+            self.progress.trim.again = facts.now.plus(max_age / LOOKS);
+        }
+        Ok(wanted.max(old))
     }
 
     fn facts(&mut self) -> Result<Facts, PutOff> {

@@ -100,6 +100,20 @@ fn a_disk_that_fills_refuses_writes_before_it_would_trim_what_is_too_young() {
 }
 
 #[test]
+fn a_disk_that_lacks_less_than_a_step_is_given_a_step() {
+    let mut settings = settings();
+    settings.disk.trim_below = 4 << 20;
+    settings.disk.refuse_below = 4 << 20;
+    let shard = Shard::new(8, settings);
+    fill(&shard, 40);
+    shard.memory.disk.set_capacity(Some(shard.memory.disk.used() + (4 << 20) - 10));
+    shard.later(HOUR);
+    assert!(shard.first().0 >= 1 << 20, "{}", shard.first());
+    shard.later(Duration::from_secs(1));
+    shard.publish("more", "goes");
+}
+
+#[test]
 fn a_session_is_gone_when_its_time_is_over_however_many_rows_it_has() {
     let shard = Shard::new(4, settings());
     let open = |clean| shard.wait(shard.client.open("c", clean, HOUR * 5, Incarnation(1)));

@@ -243,11 +243,15 @@ fn a_failed_disk_is_reported() {
     let mut machine = Machine::new(5);
     let running = machine.start().unwrap();
     let wait = runtime();
+    wait.block_on(running.client.publish("m/x", "kept"));
     machine.disk.cut_power(machine.disk.changes());
     let error = wait.block_on(running.local.propose(ShardId(0), vec![message("lost")])).unwrap_err();
     assert_eq!(error.kind, Kind::Unknown);
     let error = wait.block_on(running.local.failed());
     assert!(matches!(&*error, Error::Stopped(_)), "{error}");
+    let refused = wait.block_on(running.local.propose(ShardId(0), vec![message("late")])).unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable);
+    assert_eq!(wait.block_on(running.client.bodies("m/x")), ["kept"], "reads go on");
     machine.crash(running);
 }
 
