@@ -107,7 +107,7 @@ fn a_disk_that_lacks_less_than_a_step_is_given_a_step() {
     let shard = Shard::new(8, settings);
     fill(&shard, 40);
     shard.memory.disk.set_capacity(Some(shard.memory.disk.used() + (4 << 20) - 10));
-    shard.later(HOUR);
+    shard.later(HOUR + Duration::from_millis(1));
     assert!(shard.first().0 >= 1 << 20, "{}", shard.first());
     shard.later(Duration::from_secs(1));
     shard.publish("more", "goes");
