@@ -1,0 +1,204 @@
+//! Real, unmodified clients against the broker as a process: what the README promises, typed as a user types it.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use causeway_tests::process::{self, Broker};
+use rumqttc::v5;
+
+/// Waits for the end of a command and wants it to have gone well.
+fn run(command: &mut Command) -> Result<Output> {
+    let shown = format!("{command:?}");
+    let out = command.output().with_context(|| format!("{shown}: is mosquitto-clients installed? scripts/setup.sh"))?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    ensure!(out.status.success(), "{shown}: {}\n{said}", out.status);
+    Ok(out)
+}
+
+fn mosquitto(program: &str, broker: &Broker, arguments: &[&str]) -> Command {
+    // Into a pipe, the client would keep its lines for later.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", program]).args(["-h", "127.0.0.1", "-p", &broker.mqtt.port().to_string()]).args(arguments);
+    command
+}
+
+fn publish(broker: &Broker, topic: &str, message: &str) {
+    run(&mut mosquitto("mosquitto_pub", broker, &["-t", topic, "-q", "1", "-m", message])).unwrap();
+}
+
+/// What `mosquitto_sub` prints, line by line.
+struct Subscriber {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    /// Messages of a resumed session come before SUBACK.
+    early: VecDeque<String>,
+}
+
+impl Subscriber {
+    /// Subscribes and returns once SUBACK has come, which the debug output tells.
+    fn start(broker: &Broker, arguments: &[&str]) -> Self {
+        let mut command = mosquitto("mosquitto_sub", broker, arguments);
+        let mut child = command.arg("-d").stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut subscriber = Self { child, lines, early: VecDeque::new() };
+        loop {
+            let line = subscriber.line();
+            if line.contains("received SUBACK") {
+                return subscriber;
+            }
+            if !is_log(&line) {
+                subscriber.early.push_back(line);
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().expect("mosquitto_sub goes on").unwrap()
+    }
+
+    /// The next message.
+    fn message(&mut self) -> String {
+        if let Some(early) = self.early.pop_front() {
+            return early;
+        }
+        loop {
+            let line = self.line();
+            if !is_log(&line) {
+                return line;
+            }
+        }
+    }
+}
+
+fn is_log(line: &str) -> bool {
+    line.starts_with("Client ") || line.starts_with("Subscribed ")
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_first_steps_of_the_readme_work_and_survive_kill_nine() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    let dash = ["-t", "plant/+/temp", "-q", "1", "-c", "-i", "dash", "-v"];
+
+    let mut subscriber = Subscriber::start(&broker, &dash);
+    publish(&broker, "plant/7/temp", "21.5");
+    assert_eq!(subscriber.message(), "plant/7/temp 21.5");
+    drop(subscriber);
+
+    publish(&broker, "plant/8/temp", "while dash was away");
+    publish(&broker, "plant/7/pressure", "nobody asked for this");
+    broker.kill().unwrap();
+
+    let broker = Broker::start(data.path()).unwrap();
+    let mut subscriber = Subscriber::start(&broker, &dash);
+    // At least once: what dash acknowledged just before it was killed may come again.
+    let first = subscriber.message();
+    let missed = if first == "plant/7/temp 21.5" { subscriber.message() } else { first };
+    assert_eq!(missed, "plant/8/temp while dash was away");
+    publish(&broker, "plant/9/temp", "live again");
+    assert_eq!(subscriber.message(), "plant/9/temp live again");
+}
+
+#[test]
+fn people_can_look_inside_a_running_and_a_stopped_broker() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    let (mut dash, _) =
+        causeway_tests::client::Client::connect(broker.mqtt, causeway_tests::client::persistent("dash")).unwrap();
+    dash.subscribe("plant/+/temp", causeway_mqtt::codec::Qos::AtLeastOnce).unwrap();
+    publish(&broker, "plant/7/temp", "21.5");
+
+    let tool = |arguments: &[&str]| {
+        let out = run(Command::new(process::binary().unwrap()).args(arguments)).unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let (admin, dir) = (broker.admin.to_string(), data.path().to_str().unwrap().to_owned());
+    let running = ["--admin", admin.as_str()];
+    let stopped = ["--data", dir.as_str()];
+
+    let look = |place: [&str; 2]| {
+        for filter in ["plant/7/temp", "plant/+/temp", "#"] {
+            let page = tool(&["queue", "read", filter, place[0], place[1]]);
+            assert!(page.contains("\"21.5\"") && page.contains("1 entries"), "{filter}: {page}");
+        }
+        let listing = tool(&["queue", "list", place[0], place[1]]);
+        assert!(listing.contains("plant/+/temp  1 owners"), "{listing}");
+        assert!(listing.contains("plant/7/temp  1 messages"), "{listing}");
+    };
+    look(running);
+    let log = tool(&["log", "inspect", "--data", &dir, "--records"]);
+    assert!(log.contains("Message to plant/7/temp, QoS 1, 4 bytes") && log.contains("Subscribe plant/+/temp"), "{log}");
+
+    // A second process on the same directory is refused, and told by whom.
+    let second = Command::new(process::binary().unwrap()).args(["--data", &dir]).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && said.contains(&broker.pid().to_string()), "{said}");
+
+    assert!(broker.terminate().unwrap().success());
+    look(stopped);
+    let rebuilt = tool(&["index", "rebuild", "--data", &dir]);
+    assert!(rebuilt.contains("done"), "{rebuilt}");
+    look(stopped);
+}
+
+#[test]
+fn probes_metrics_and_configuration_answer_as_documented() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    publish(&broker, "a/b", "x");
+    assert_eq!(broker.get("/healthz").unwrap().0, 200);
+    assert_eq!(broker.get("/readyz").unwrap().0, 200);
+    assert_eq!(broker.get("/nonsense").unwrap().0, 404);
+    let (code, metrics) = broker.get("/metrics").unwrap();
+    assert_eq!(code, 200);
+    for name in ["causeway_log_applied_position", "causeway_index_file_bytes"] {
+        assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is missing in:\n{metrics}");
+    }
+
+    let file = data.path().join("bad.toml");
+    std::fs::write(&file, "[storage]\nsegmnt = 1\n[retention]\nmax_age = 3\n").unwrap();
+    let check = Command::new(process::binary().unwrap()).arg("--config").arg(&file).arg("--check").output().unwrap();
+    let said = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(!check.status.success());
+    assert!(said.contains("storage.segmnt") && said.contains("retention.max_age"), "{said}");
+    let printed = run(Command::new(process::binary().unwrap()).arg("--print-config")).unwrap();
+    std::fs::write(&file, printed.stdout).unwrap();
+    run(Command::new(process::binary().unwrap()).arg("--config").arg(&file).arg("--check")).unwrap();
+}
+
+/// An MQTT 5 client that is not ours, and no sibling of mosquitto's.
+#[test]
+fn rumqttc_publishes_and_subscribes_in_version_5() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    let options = v5::MqttOptions::new("rumqttc", "127.0.0.1", broker.mqtt.port());
+    let (client, mut connection) = v5::Client::new(options, 10);
+    client.subscribe("a/#", v5::mqttbytes::QoS::AtLeastOnce).unwrap();
+    let mut got = Vec::new();
+    for event in connection.iter() {
+        match event.unwrap() {
+            v5::Event::Incoming(v5::Incoming::SubAck(_)) => {
+                for n in 0..10 {
+                    client.publish("a/b/c", v5::mqttbytes::QoS::AtLeastOnce, false, format!("{n}")).unwrap();
+                }
+            }
+            v5::Event::Incoming(v5::Incoming::Publish(publish)) => {
+                got.push(String::from_utf8(publish.payload.to_vec()).unwrap());
+                if got.len() == 10 {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(got, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
+}
