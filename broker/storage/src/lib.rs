@@ -24,8 +24,8 @@
 //! - **What [`Writer::sync`] covered survives** any crash, in the order it was appended, at the position it was given.
 //! - **Nothing else is ever adopted**: each sealed header chains to the one before it, so neither a torn write nor the tail
 //!   of an earlier life can be taken for a part of the log ([`recovery`]).
-//! - **Damage is refused, never skipped**: an error names the file and the position. Only the last sync group of a log
-//!   whose tables have not applied it cannot be told from a torn write: it is cut, zeroed, and reported
+//! - **Damage is refused, never skipped**: an error names the file and the position. Only damage to the last sync group,
+//!   where the tables have not applied it, cannot be told from a torn write: it is cut, zeroed, and reported
 //!   ([`Recovered`]).
 //! - **Positions do not depend on the segment size**: batch headers are inside the position space, segment headers and
 //!   zeros outside of it. A batch never spans segments; one that is too large gets a segment of its own.

@@ -18,8 +18,9 @@
 //! What is adopted may be in the page cache alone, and after a failed sync the kernel calls such pages clean although
 //! they never reached the disk. So the batches that no later header knows as committed are **written again**, then synced.
 //!
-//! What cannot be known: damage to the last sync group, or a last segment that somebody removed, when the tables' mark
-//! is below it too. The cut is reported, so a person can tell.
+//! What cannot be known, unless the tables' mark covers it: damage to the last sync group, together with what lies before
+//! it where the damage covers the group's first header as well, and a last segment that somebody removed. What is cut is
+//! reported, so a person can tell.
 
 mod rest;
 

@@ -5,7 +5,7 @@
 //! zeros, slice by slice, each slice synced by itself so that no large write-back stands before a sync of the log.
 //!
 //! ```text
-//! spare.new ── zeros, synced slice by slice ──► spare (whole, durable) ── header ──► 00000000000004198304
+//! spare.new ── zeros, synced slice by slice ──► spare (whole) ── header, sync ──► 00000000000004198304
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -197,7 +197,7 @@ impl Mill {
         }
         let spare = self.dir.join(SPARE);
         self.fs.rename(&path, &spare).during(Operation::Rename, &path)?;
-        self.fs.sync_dir(&self.dir).during(Operation::SyncDir, &self.dir)?;
+        // The name need not be durable: the roll, which gives the file its last name, syncs the directory.
         Ok(Step::Made(file))
     }
 

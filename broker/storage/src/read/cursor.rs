@@ -39,6 +39,7 @@ impl Cursor {
             if self.from < floor {
                 return Err(Error::Trimmed { position: self.from, first: floor });
             }
+            // The durable end is the end of a batch, unless a truncation came between.
             if let Some(batch) = self.shared.ring.batch(self.from).filter(|batch| batch.end() <= durable) {
                 self.walk = None;
                 self.from = batch.end();

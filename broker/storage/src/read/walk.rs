@@ -145,3 +145,45 @@ impl Walk {
         Ok(self.chunk.slice(..end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Draft;
+    use crate::format::{BatchKind, SegmentHeader};
+    use crate::io::{Fs, Mode, Sim};
+    use causeway_model::Millis;
+    use std::io::IoSlice;
+
+    const LINEAGE: Lineage = Lineage(9);
+    const PREV: Link = Link { term: 4, index: 6, header_crc: 77 };
+
+    /// What a walk sees at the start of a segment after `PREV` that has this batch there.
+    fn step(term: u64, index: u64, lineage: Lineage, position: u64, prev: Link) -> Step {
+        let header =
+            SegmentHeader { lineage: LINEAGE, first: Position(1000), first_index: 7, capacity: 4096, prev: Some(PREV) };
+        let segment = Arc::new(Segment::new(Path::new("/"), header));
+        let draft = Draft { kind: BatchKind::Blank, term, index, committed: 0, time: Millis(0), groups: Vec::new() };
+        let batch = Batch::seal(draft, lineage, Position(position), Some(prev)).unwrap();
+        let file = Sim::new(0).open(Path::new("/f"), Mode::Create).unwrap();
+        file.write_at(&mut [IoSlice::new(&batch.header.bytes())], 4096).unwrap();
+        Walk::new(file, &segment, Position(1000), Position(5096)).step().unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_taken_only_if_every_field_says_that_it_belongs_there() {
+        assert!(matches!(step(4, 7, LINEAGE, 1000, PREV), Step::Batch(_)));
+        assert!(matches!(step(5, 7, LINEAGE, 1000, PREV), Step::Batch(_)));
+        let other = Link { header_crc: 78, ..PREV };
+        for (found, fault) in [
+            (step(4, 7, Lineage(8), 1000, PREV), Fault::Lineage(Lineage(8))),
+            (step(4, 7, LINEAGE, 1001, PREV), Fault::Position(Position(1001))),
+            (step(4, 8, LINEAGE, 1000, PREV), Fault::Index { expected: 7, found: 8 }),
+            (step(4, 6, LINEAGE, 1000, PREV), Fault::Index { expected: 7, found: 6 }),
+            (step(3, 7, LINEAGE, 1000, PREV), Fault::Term { expected: 4, found: 3 }),
+            (step(4, 7, LINEAGE, 1000, other), Fault::Chain),
+        ] {
+            assert!(matches!(found, Step::Bad(found) if found == fault), "{found:?} where {fault:?} should be");
+        }
+    }
+}

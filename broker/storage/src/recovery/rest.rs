@@ -83,6 +83,37 @@ fn used(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{Batch, Draft};
+    use crate::format::{BatchKind, SegmentHeader};
+    use crate::io::{Fs, Mode, Sim};
+    use causeway_model::Millis;
+    use std::io::IoSlice;
+    use std::path::Path;
+
+    #[test]
+    fn a_header_that_proves_something_is_found_wherever_it_is() {
+        let header = SegmentHeader { lineage: Lineage(9), first: Position(0), first_index: 0, capacity: 0, prev: None };
+        let segment = Segment::new(Path::new("/"), header);
+        let draft =
+            Draft { kind: BatchKind::Blank, term: 1, index: 7, committed: 6, time: Millis(0), groups: Vec::new() };
+        let sealed = Batch::seal(draft, Lineage(9), Position(0), None).unwrap().header.bytes();
+        let upto = Position(2 * CHUNK as u64 + 1000);
+        for at in
+            [0, 1, 33, CHUNK - 81, CHUNK - 80, CHUNK - 79, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 40, 2 * CHUNK + 920]
+        {
+            let file = Sim::new(0).open(Path::new("/f"), Mode::Create).unwrap();
+            file.set_len(segment.offset(upto)).unwrap();
+            let place = segment.offset(Position(at as u64));
+            file.write_at(&mut [IoSlice::new(&sealed)], place).unwrap();
+            let look = |index| Rest::read(&*file, &segment, Position(0), upto, index).unwrap();
+            let rest = look(6);
+            assert_eq!((rest.committed, rest.last_index), (Some(6), Some(7)), "at {at}");
+            assert_eq!(rest.end, Some(place + 80));
+            let own = look(7);
+            assert_eq!((own.committed, own.last_index), (None, Some(7)), "it knows nothing of itself");
+            assert_eq!(look(8).last_index, None);
+        }
+    }
 
     #[test]
     fn the_last_byte_that_is_not_zero_is_found_wherever_it_is() {

@@ -56,6 +56,21 @@ fn a_log_on_the_disk_goes_on_where_it_ended() {
 }
 
 #[test]
+fn what_a_header_knows_as_committed_never_goes_back() {
+    let sim = Sim::new(1);
+    let mut opened = world::create(&sim);
+    for (index, committed, expected) in [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 0, 1), (4, 3, 3)] {
+        let batch = opened.writer.append(draft(1, index, committed, &[10])).unwrap();
+        assert_eq!(batch.header.committed, expected);
+    }
+    opened.writer.sync().unwrap();
+    drop(opened);
+    let mut opened = world::open(&sim, Mark::default()).unwrap();
+    assert_eq!(opened.writer.committed(), 3);
+    assert_eq!(opened.writer.append(draft(2, 5, 0, &[10])).unwrap().header.committed, 3);
+}
+
+#[test]
 fn a_batch_that_does_not_continue_the_log_is_refused_and_changes_nothing() {
     let sim = Sim::new(1);
     let mut opened = world::create(&sim);

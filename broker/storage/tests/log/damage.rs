@@ -11,6 +11,8 @@ use crate::world::{self, image, mark, replay, segment_path, write};
 
 type Image = (Header, bytes::Bytes);
 
+const BATCHES: usize = 28;
+
 /// A log of a few segments, each batch synced by itself, as a single node writes it.
 struct Log {
     sim: Sim,
@@ -23,15 +25,18 @@ fn log() -> Log {
     let sim = Sim::new(3);
     let mut opened = world::create(&sim);
     let mut last = Mark::default();
-    for i in 0..24_usize {
+    for i in 0..BATCHES {
         last = mark(&write(&mut opened, 1, &[100 + i * 41, 9]).unwrap());
     }
-    let batches = replay(&opened, Position(0)).unwrap().iter().map(|batch| image(batch)).collect();
+    let batches: Vec<Image> = replay(&opened, Position(0)).unwrap().iter().map(|batch| image(batch)).collect();
     drop(opened);
     let inspection = causeway_storage::inspect(std::sync::Arc::new(sim.clone()), &world::dir()).unwrap();
     let files: Vec<_> =
         inspection.segments().map(|first| (first, sim.contents(&segment_path(first.0)).unwrap())).collect();
     assert!(files.len() > 2, "{} segments", files.len());
+    let newest = files.last().unwrap().0;
+    let in_newest = batches.iter().filter(|(header, _)| header.position >= newest).count();
+    assert!(in_newest > 3, "{in_newest} batches in the newest segment: some of them are not the last group");
     Log { sim, batches, mark: last, files }
 }
 
@@ -161,9 +166,10 @@ fn zeros_from_any_place_on_are_refused_or_are_the_last_group() {
             if zeroed == *bytes {
                 continue;
             }
-            // Zeros over the whole of the last batch are how a log without it looks: only the mark tells.
+            // The last header is the only witness of the batch before it. Without it only the mark tells: the end of the
+            // log looks as if both had been in the last group.
             let start = usize::try_from(last.0.saturating_sub(first.0)).unwrap() + 4096;
-            if first.0 <= last.0 && at <= start && at + 512 >= used && start < used {
+            if *first <= last && at < start + 80 && at + 512 > start {
                 let refused = log.open_with(*first, zeroed, log.mark).map(|_| ()).unwrap_err();
                 assert_eq!(file_of(&refused), Some(segment_path(first.0)));
                 continue;
@@ -291,4 +297,54 @@ fn damage_below_the_mark_is_found_when_it_is_read() {
         read[0]
     );
     assert!(read[1].is_ok(), "its neighbour is whole");
+}
+
+/// A header whose checksum holds was written whole: what is wrong with it is no crash's doing.
+#[test]
+fn a_whole_header_that_does_not_belong_at_the_end_is_refused() {
+    let log = log();
+    let (first, bytes) = log.files.last().unwrap();
+    let (last, _) = log.batches.last().unwrap();
+    let used = log.used(*first);
+    let room = u32::try_from(bytes.len() - used).unwrap();
+    let next = Header {
+        index: last.index + 1,
+        position: last.end(),
+        prev_header_crc: last.header_crc,
+        length: 16,
+        body_crc: crc32c::crc32c(&[0; 16]),
+        ..*last
+    };
+    for (header, expected) in [
+        (Header { lineage: Lineage(5), ..next }, Fault::Lineage(Lineage(5))),
+        (Header { position: Position(3), ..next }, Fault::Position(Position(3))),
+        (Header { length: room, ..next }, Fault::Length(room)),
+        // A body of zeros has this checksum and no record.
+        (next, Fault::Frames),
+    ] {
+        let mut file = bytes.clone();
+        file[used..used + 80].copy_from_slice(&header.bytes());
+        let error = log.open_with(*first, file, Mark::default()).map(|_| ()).unwrap_err();
+        let Error::Corrupt { position, fault, evidence: Evidence::Whole, .. } = error else { panic!("{error}") };
+        assert_eq!((position, fault), (last.end(), expected));
+    }
+}
+
+/// Two logs of one lineage that forked: the segments fit by name and length, and do not chain.
+#[test]
+fn a_segment_of_a_fork_is_refused() {
+    let (ours, theirs) = (log(), {
+        let sim = Sim::new(3);
+        let mut opened = world::create(&sim);
+        for i in 0..BATCHES {
+            write(&mut opened, 2, &[100 + i * 41, 9]).unwrap();
+        }
+        sim
+    });
+    for (first, _) in &ours.files[1..] {
+        let forked = theirs.contents(&segment_path(first.0)).unwrap();
+        let error = ours.open_with(*first, forked, Mark::default()).map(|_| ()).unwrap_err();
+        let Error::Corrupt { file, position, fault, .. } = &error else { panic!("{error}") };
+        assert_eq!((file, *position, *fault), (&segment_path(first.0), *first, Fault::Chain));
+    }
 }

@@ -135,6 +135,20 @@ fn truncation_refuses_what_is_committed_or_trimmed_and_ignores_what_is_not_there
     assert!(opened.reader.poisoned().is_none());
 }
 
+/// A batch that is larger than its empty segment makes the file longer. The header must not survive where that did not.
+#[test]
+fn a_large_first_batch_torn_by_a_crash_is_cut() {
+    for seed in 0..60 {
+        let sim = Sim::new(seed);
+        let mut opened = world::create(&sim);
+        opened.writer.append(draft(1, 0, 0, &[30_000])).unwrap();
+        sim.crash();
+        drop(opened);
+        let mut opened = world::open(&sim, Mark::default()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        write(&mut opened, 2, &[20_000]).unwrap();
+    }
+}
+
 #[test]
 fn a_segment_may_be_left_empty_by_truncation_and_filled_again() {
     let sim = Sim::new(1);

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use causeway_model::Position;
-use causeway_storage::{Mark, Opened, Sim};
+use causeway_model::{Millis, Position};
+use causeway_storage::{Draft, Mark, Opened, Sim};
 
 use crate::world::{self, draft, image, replay, segment_path};
 
@@ -14,9 +14,9 @@ fn written(sim: &Sim, opened: &Opened) -> Vec<u8> {
     bytes
 }
 
-/// A log with an acknowledged part, the same in both lives, and a last sync group that was written in this term. Both
-/// lives' groups have batches of the same sizes: every byte of one has the place of a byte of the other.
-fn life(term: u64, before: &[usize], group: &[usize]) -> (Sim, Opened) {
+/// A log with an acknowledged part, the same in both lives, and a last sync group that was written in this term at this
+/// time. Both lives' groups have batches of the same sizes: every byte of one has the place of a byte of the other.
+fn life(term: u64, time: u64, before: &[usize], group: &[usize]) -> (Sim, Opened) {
     let sim = Sim::new(0);
     let mut opened = world::create(&sim);
     for &size in before {
@@ -25,7 +25,8 @@ fn life(term: u64, before: &[usize], group: &[usize]) -> (Sim, Opened) {
     let committed = opened.writer.next_index().saturating_sub(1);
     for &size in group {
         let index = opened.writer.next_index();
-        opened.writer.append(draft(term, index, committed, &[size])).unwrap();
+        let time = Millis(time + index);
+        opened.writer.append(Draft { time, ..draft(term, index, committed, &[size]) }).unwrap();
     }
     (sim, opened)
 }
@@ -46,9 +47,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_group_torn_at_any_byte_keeps_its_whole_batches_and_adopts_no_stale_one((before, group) in sizes()) {
-        let (sim, new) = life(3, &before, &group);
-        let (old_sim, old) = life(2, &before, &group);
+    fn a_group_torn_at_any_byte_keeps_its_whole_batches_and_adopts_no_stale_one(
+        (before, group) in sizes(),
+        // The term of the stale tail: older, the same (only the time differs), or newer, as a follower may have it whose
+        // suffix went because a leader of a later term has entries of an earlier one.
+        stale_term in 2_u64..=4,
+    ) {
+        let (sim, new) = life(3, 5000, &before, &group);
+        let (old_sim, old) = life(stale_term, 4000, &before, &group);
         let whole = sim.contents(&segment_path(0)).unwrap();
         let (new_bytes, old_bytes) = (written(&sim, &new), written(&old_sim, &old));
         prop_assert_eq!(new_bytes.len(), old_bytes.len());
@@ -79,7 +85,7 @@ proptest! {
                 prop_assert_eq!(opened.recovered.cut.is_some(), dirty, "what is cut is reported, and nothing else");
                 // A new life of the same sizes goes over the same places; nothing behind it may come back.
                 let next = opened.writer.next_index();
-                opened.writer.append(draft(4, next, 0, &[group[0]])).unwrap();
+                opened.writer.append(draft(5, next, 0, &[group[0]])).unwrap();
                 opened.writer.sync().unwrap();
                 drop(opened);
                 let opened = world::open(&sim, Mark::default()).unwrap();
