@@ -214,6 +214,41 @@ fn detaching_and_dropping_leave_nothing_behind() {
 }
 
 #[test]
+fn readers_that_come_and_go_on_other_threads_miss_nothing() {
+    let hub = slow_hub(1);
+    // Until it was told of 200 entries or gaps. Each round is a new reader: above its boundary it is told of every
+    // tenth position, or it lags over it.
+    let read = |capacity: usize| {
+        let mut told = 0;
+        while told < 200 {
+            let mailbox = hub.mailbox(capacity);
+            let mut at = hub.attach(queue(1), &mailbox)[0].1.0;
+            for _ in 0..20 {
+                let (hints, lagging) = take(&mailbox);
+                told += hints.len() + lagging.len();
+                at = lagging.iter().fold(at, |at, (_, upto)| at.max(upto.0));
+                for (stamp, _) in hints {
+                    assert_eq!(stamp, at - at % 10 + 10, "after {at}");
+                    at = stamp;
+                }
+                std::thread::yield_now();
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = [1, 8, 1000].into_iter().map(|capacity| scope.spawn(move || read(capacity))).collect();
+        let mut from = 0;
+        while !readers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let stamps = (from + 10..=from + 100).step_by(10);
+            let notices: Vec<(u64, &[u8])> = stamps.map(|stamp| (stamp, &[1][..])).collect();
+            deliver(&hub, frame(0, from, from + 100, &notices));
+            from += 100;
+        }
+    });
+    assert!(hub.shards[0].table.lock().is_empty());
+}
+
+#[test]
 fn an_idle_mailbox_is_small() {
     let hub = hub(1);
     let mailbox = hub.mailbox(2048);

@@ -153,3 +153,10 @@ fn names_are_copied_out_of_the_buffer_they_were_read_into() {
     assert!(buffer.is_unique());
     assert_eq!(&*presence.connection.client.0, "ccc");
 }
+
+#[test]
+fn an_entry_is_small() {
+    // The connection with its two counters, its share of a B-tree's nodes (at least half full), and the handle.
+    let bytes = size_of::<Connection>() + 16 + 2 * (size_of::<QueueId>() + 8) + size_of::<Presence>();
+    assert!(bytes <= 400, "{bytes}");
+}
