@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`Committer`] is what callers see; [`Single`] is the one made by hand for a log without replicas. It writes exactly
-//! the format that a Raft committer will, so either opens the other's directory, and both run the same [`suite`].
+//! the format that a Raft committer will, so either opens the other's directory, and both run the same `suite`.
 //!
 //! Invariants:
 //! - `propose` never waits, and its order is the order in the log. A group is never split and never interleaved.
