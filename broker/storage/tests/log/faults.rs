@@ -178,6 +178,26 @@ fn a_full_disk_refuses_appends_before_anything_is_written_and_takes_them_when_sp
 }
 
 #[test]
+fn a_batch_too_large_for_a_full_disk_leaves_the_spare_to_smaller_ones() {
+    let sim = Sim::new(1);
+    let mut opened = world::create(&sim);
+    for _ in 0..5 {
+        write(&mut opened, 1, &[1500]).unwrap();
+    }
+    assert!(opened.writer.room().spare);
+    sim.set_capacity(Some(sim.used() + 4096));
+    let used = sim.used();
+    for _ in 0..3 {
+        let index = opened.writer.next_index();
+        let error = opened.writer.append(draft(1, index, 0, &[60_000])).unwrap_err();
+        assert!(matches!(error, Error::Full { .. }), "{error}");
+        assert_eq!((sim.used(), opened.writer.room().spare), (used, true));
+    }
+    write(&mut opened, 1, &[1500]).unwrap();
+    assert!(!opened.writer.room().spare, "it rolled into the spare");
+}
+
+#[test]
 fn a_full_disk_is_survived_by_a_restart_and_space_comes_back_by_reclaim() {
     let sim = Sim::new(2);
     let mut opened = world::create(&sim);
