@@ -27,7 +27,9 @@ impl Db {
         // Those of one mark hold the same rows: two of them are as good as any two, and a third adds nothing.
         let same = kept.iter().filter(|name| name.at == at).count();
         if same < KEPT {
-            let made = Checkpoint::new(&self.rocks).and_then(|new| new.create_checkpoint(directory.making()));
+            // What a failed attempt left is cleared by the next one.
+            let attempt = || Checkpoint::new(&self.rocks).and_then(|new| new.create_checkpoint(directory.making()));
+            let made = self.with_space("checkpoint", attempt);
             made.map_err(|source| self.failed("checkpoint", Family::Meta, source))?;
             let copy = kept.last().filter(|newest| newest.at == at).map_or(0, |newest| newest.copy.saturating_add(1));
             let name = Name { at, copy };

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use causeway_apply::{FAMILIES, Family, TablesError};
 use causeway_model::Position;
@@ -22,6 +23,7 @@ pub struct Db {
     pub(crate) flushed: AtomicU64,
     /// Held while a checkpoint is made: two at once would make it in the same place.
     pub(crate) checkpointing: Mutex<()>,
+    pub(crate) full_wait: Duration,
     memory: Memory,
 }
 
@@ -58,7 +60,15 @@ impl Db {
         let database = options::database(settings, &memory, fresh);
         let families = options::families(settings, &memory, &floor);
         let rocks = DB::open_cf_descriptors(&database, &path, families).map_err(|source| refused(&path, source))?;
-        let db = Self { rocks, directory, floor, flushed: AtomicU64::new(0), checkpointing: Mutex::new(()), memory };
+        let db = Self {
+            rocks,
+            directory,
+            floor,
+            flushed: AtomicU64::new(0),
+            checkpointing: Mutex::new(()),
+            full_wait: settings.full_wait,
+            memory,
+        };
         // Whatever opened was on disk.
         match db.applied() {
             Ok(applied) => db.covered(applied),
@@ -128,6 +138,11 @@ impl Db {
             // All are opened at open; without one of them there is no Db.
             source: "the family is not open".into(),
         })
+    }
+
+    /// All of them, in the order of their numbers.
+    pub(crate) fn families(&self, operation: &'static str) -> Result<Vec<&ColumnFamily>, TablesError> {
+        FAMILIES.iter().map(|family| self.family(operation, *family)).collect()
     }
 
     /// The error of a call. Where RocksDB met something it did not write, the next open rebuilds.

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use causeway_apply::{FAMILIES, Family, Tables, TablesError, key, row};
+use causeway_apply::{Family, Tables, TablesError, key, row};
 use causeway_model::Position;
 use rocksdb::FlushOptions;
 
@@ -32,10 +32,10 @@ impl Db {
     pub(crate) fn flush_all(&self) -> Result<(), TablesError> {
         // Read before: what is written while the flush runs may or may not be in it.
         let covered = self.applied()?;
-        let families = FAMILIES.iter().map(|family| self.family("flush", *family)).collect::<Result<Vec<_>, _>>()?;
+        let families = self.families("flush")?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        let flushed = self.rocks.flush_cfs_opt(&families, &options);
+        let flushed = self.with_space("flush", || self.rocks.flush_cfs_opt(&families, &options));
         flushed.map_err(|source| self.failed("flush", Family::Meta, source))?;
         self.covered(covered);
         Ok(())

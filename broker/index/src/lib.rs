@@ -27,6 +27,7 @@ mod flush;
 mod options;
 mod rebuild;
 mod reclaim;
+mod space;
 mod tables;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@
 //! together with the log that they point into; every other family small.
 
 use std::thread;
+use std::time::Duration;
 
 use causeway_apply::{FAMILIES, Family};
 use rocksdb::{
@@ -30,6 +31,8 @@ pub struct Settings {
     /// Bytes of one memtable. A flush, the reread after a crash and the cost of a random insert grow with it; the
     /// number of files and compactions grows as it shrinks.
     pub memtable_bytes: usize,
+    /// How long a write or flush waits on a full disk before it fails, and with it the shard.
+    pub full_wait: Duration,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             // Measured (docs/adr/0003): the nodes that an insert visits stay in the processor's cache, so that a random
             // queue costs the writer half of what it does at 16 MiB, and both threads together the least.
             memtable_bytes: 4 * MIB,
+            full_wait: Duration::from_mins(10),
         }
     }
 }
@@ -112,7 +116,10 @@ fn log(level: LogLevel, line: &str) {
 
 /// All families, `default` first (RocksDB demands it; nothing is ever written to it).
 pub(crate) fn families(settings: &Settings, memory: &Memory, floor: &Floor) -> Vec<ColumnFamilyDescriptor> {
-    let none = ColumnFamilyDescriptor::new("default", Options::default());
+    // With memtables of RocksDB's usual 64 MiB it would resume after a full disk only once so much is free.
+    let mut unused = Options::default();
+    unused.set_write_buffer_size(settings.memtable_bytes.max(64 * KIB));
+    let none = ColumnFamilyDescriptor::new("default", unused);
     let ours = FAMILIES.map(|family| {
         let options = family_options(family, settings, memory, floor);
         ColumnFamilyDescriptor::new(family.name(), options)

@@ -1,9 +1,9 @@
 //! `Tables` and `Durable` over the families.
 
 use bytes::Bytes;
-use causeway_apply::{Durable, FAMILIES, Family, Mutations, Tables, TablesError, Visit};
+use causeway_apply::{Durable, Family, Mutations, Tables, TablesError, Visit};
 use causeway_model::Position;
-use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::Db;
 use crate::options::QUEUE_PREFIX;
@@ -33,23 +33,11 @@ impl Tables for Db {
     }
 
     fn write(&self, mutations: &Mutations) -> Result<(), TablesError> {
-        // RocksDB's own framing of a row is no longer than ours.
-        let mut batch = WriteBatch::with_capacity_bytes(mutations.bytes().len() + BATCH_HEADER);
         // Finding a handle is a look-up by name: once a batch, not once a row.
-        let mut handles = [None; FAMILIES.len()];
-        for mutation in mutations {
-            let known = handles.get_mut(mutation.family as usize);
-            let handle = match known {
-                Some(Some(handle)) => *handle,
-                Some(empty) => *empty.insert(self.family("write", mutation.family)?),
-                None => self.family("write", mutation.family)?,
-            };
-            match mutation.value {
-                Some(value) => batch.put_cf(handle, mutation.key, value),
-                None => batch.delete_cf(handle, mutation.key),
-            }
-        }
-        self.rocks.write_opt(batch, &unlogged()).map_err(|source| self.failed("write", Family::Meta, source))
+        let families = self.families("write")?;
+        // RocksDB takes the batch, so another attempt fills another.
+        let written = self.with_space("write", || self.rocks.write_opt(batch(mutations, &families), &unlogged()));
+        written.map_err(|source| self.failed("write", Family::Meta, source))
     }
 }
 
@@ -67,10 +55,24 @@ impl Durable for Db {
     }
 }
 
+fn batch(mutations: &Mutations, families: &[&ColumnFamily]) -> WriteBatch {
+    // RocksDB's own framing of a row is no longer than ours.
+    let mut batch = WriteBatch::with_capacity_bytes(mutations.bytes().len() + BATCH_HEADER);
+    for mutation in mutations {
+        // In the order of their numbers, and all of them.
+        let family = families[mutation.family as usize];
+        match mutation.value {
+            Some(value) => batch.put_cf(family, mutation.key, value),
+            None => batch.delete_cf(family, mutation.key),
+        }
+    }
+    batch
+}
+
 const BATCH_HEADER: usize = 12;
 
 /// The commit log is the write-ahead log.
-fn unlogged() -> WriteOptions {
+pub(crate) fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
     options

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::thread;
 
-use causeway_apply::Twin;
+use causeway_apply::{FAMILIES, Twin};
 use proptest::prelude::*;
 
 use super::*;
