@@ -204,7 +204,7 @@ measure() {
 }
 
 measure_disk() {
-    "$load" disk --dir "$work" | tee -a "$work/disk"
+    "$load" disk --dir "$work" --label disk | tee -a "$work/disk"
 }
 
 timed=(--seconds "$seconds" --warm-up "$warm_up")
