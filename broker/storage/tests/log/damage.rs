@@ -207,8 +207,24 @@ fn a_missing_or_misnamed_segment_is_refused() {
         }
         sim
     };
-    let error = world::open(&fresh(*b), Mark::default()).unwrap_err();
-    assert!(matches!(&error, Error::Corrupt { file, .. } if *file == segment_path(a.0)), "{error}");
+    // Found without reading a batch, so also where the tables' mark says that nothing before it need be read.
+    for mark in [Mark::default(), log.mark] {
+        let error = world::open(&fresh(*b), mark).unwrap_err();
+        assert!(matches!(&error, Error::Corrupt { file, .. } if *file == segment_path(a.0)), "{error}");
+    }
+    let mut header = SegmentHeader::decode(middle.first_chunk().unwrap()).unwrap();
+    header.first = a.plus(100);
+    (header.first_index, header.prev) = (0, None);
+    let mut inside = middle.clone();
+    inside[..80].copy_from_slice(&header.bytes());
+    let sim = fresh(Position(u64::MAX));
+    sim.put(&segment_path(header.first.0), inside);
+    let error = world::open(&sim, log.mark).unwrap_err();
+    assert!(
+        matches!(&error, Error::Foreign { file, stranger: Stranger::Overlap { before } }
+            if *file == segment_path(header.first.0) && before == a),
+        "{error}"
+    );
     let error = world::open(&fresh(*c), log.mark).unwrap_err();
     assert!(matches!(&error, Error::Corrupt { evidence: Evidence::Mark { .. }, .. }), "{error}");
 

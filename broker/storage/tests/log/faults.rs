@@ -65,14 +65,16 @@ fn what_a_restart_adopts_after_a_failed_sync_is_written_again_before_it_is_calle
         for _ in 0..3 {
             write(&mut opened, 1, &[700]).unwrap();
         }
-        opened.writer.append(draft(1, 3, 2, &[300])).unwrap();
+        for index in 3..6 {
+            opened.writer.append(draft(1, index, 2, &[300])).unwrap();
+        }
         sim.fail(Op::Sync, 0, 1, ErrorKind::Other);
         opened.writer.sync().unwrap_err();
         // The process ends, the machine does not.
         drop(opened);
         let opened = world::open(&sim, Mark::default()).unwrap();
         let adopted = replay(&opened, Position(0)).unwrap().len();
-        assert_eq!(opened.reader.durable(), opened.writer.end());
+        assert_eq!((adopted, opened.reader.durable()), (6, opened.writer.end()));
         drop(opened);
         sim.crash();
         let opened = world::open(&sim, Mark::default()).unwrap();

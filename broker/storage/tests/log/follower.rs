@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use causeway_model::{Lineage, Position};
-use causeway_storage::{Batch, Error, Header, Mark, Opened, Sim};
+use causeway_storage::{Batch, Error, Header, Mark, Opened, Options, Sim};
 
 use crate::world::{self, draft, image, replay, write};
 
@@ -136,6 +136,31 @@ fn a_truncated_suffix_is_gone_for_good_wherever_it_is_cut() {
 
 fn images(opened: &Opened) -> Vec<(Header, Bytes)> {
     replay(opened, Position(0)).unwrap().iter().map(|batch| image(batch)).collect()
+}
+
+/// Look-ups in a large segment start at batches that were noted on the way. None of a suffix that went may stay noted.
+#[test]
+fn look_ups_find_the_new_suffix_after_a_truncation() {
+    let options = Options { segment_bytes: 4 << 20, ..world::options() };
+    let sim = Sim::new(1);
+    let mut opened =
+        causeway_storage::create(std::sync::Arc::new(sim.clone()), &world::dir(), options, world::LINEAGE).unwrap();
+    for i in 0..40 {
+        opened.writer.append(draft(1, i, 0, &[50_000])).unwrap();
+    }
+    opened.writer.sync().unwrap();
+    opened.writer.truncate_after(9).unwrap();
+    for i in 10..40 {
+        opened.writer.append(draft(2, i, 0, &[33_000])).unwrap();
+    }
+    opened.writer.sync().unwrap();
+    for batch in replay(&opened, Position(0)).unwrap() {
+        let at = batch.header.position;
+        assert_eq!(opened.reader.locate(batch.header.index).unwrap(), Some(at));
+        assert_eq!(image(&opened.reader.batches(at).next().unwrap().unwrap()), image(&batch));
+    }
+    opened.writer.truncate_after(25).unwrap();
+    assert_eq!(opened.writer.last(), Some((2, 25)));
 }
 
 #[test]
