@@ -1,5 +1,6 @@
 //! One shard from outside: the port's suite, the leader's duties, restarts, reads.
 
+mod boundary;
 mod duties;
 mod fragile;
 mod reading;

@@ -66,12 +66,27 @@ impl Machine {
     }
 
     /// The power goes at some change of the disk soon, and comes back once nothing runs any more.
-    fn crash(&mut self, running: Running) {
+    pub(crate) fn crash(&mut self, running: Running) {
         self.tables.dead.store(true, Ordering::SeqCst);
         self.disk.cut_power(self.disk.changes());
         running.stopper.stop();
+        self.power_returns();
+    }
+
+    /// What was not on disk is gone.
+    pub(crate) fn power_returns(&mut self) {
         self.disk.crash();
         self.tables.crash();
+    }
+
+    /// Changes of the disk so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.disk.changes()
+    }
+
+    /// The power goes at this change of the disk.
+    pub(crate) fn cut_power_at(&self, change: u64) {
+        self.disk.cut_power(change);
     }
 }
 
@@ -169,7 +184,7 @@ async fn step(client: &Client, rng: &mut StdRng, number: &mut u32) -> Option<Str
     }
 }
 
-fn message(body: &str) -> Command {
+pub(crate) fn message(body: &str) -> Command {
     Command::Publish(causeway_model::Message {
         namespace: Namespace::default(),
         topic: causeway_model::Topic::new("m/x".into()).unwrap(),
