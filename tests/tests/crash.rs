@@ -165,7 +165,7 @@ fn kill_nine_under_load_loses_nothing_and_keeps_the_order() {
     let mut broker = Some(broker);
     for _ in 0..rounds {
         let running = broker.take().map_or_else(|| Broker::start(data.path()), Ok).unwrap();
-        life(running, Duration::from_millis(random.random_range(5..300)), &mut publishers, &mut seen);
+        life(running, Duration::from_millis(random.random_range(5..600)), &mut publishers, &mut seen);
     }
     finish(Broker::start(data.path()).unwrap(), &mut publishers, &mut seen);
 
