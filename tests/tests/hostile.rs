@@ -138,8 +138,9 @@ fn a_full_disk_refuses_publishes_serves_reads_and_recovers_when_there_is_space()
 
     // Everything that the file system has left.
     let filler = dir.path().join("filler");
+    let filling = vec![1; 1 << 20];
     let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 1 << 20]).is_ok() {}
+    while file.write_all(&filling).is_ok() {}
     drop(file);
 
     // Refusal may take until the broker looks at the disk, or until the files made ahead are used up.
