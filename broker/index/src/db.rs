@@ -60,6 +60,9 @@ impl Db {
         let database = options::database(settings, &memory, fresh);
         let families = options::families(settings, &memory, &floor);
         let rocks = DB::open_cf_descriptors(&database, &path, families).map_err(|source| refused(&path, source))?;
+        if fresh {
+            directory.settle()?;
+        }
         let db = Self {
             rocks,
             directory,

@@ -84,6 +84,11 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Makes the name of a database that was just created durable; what is in it RocksDB sees to.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        sync(&self.root)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -187,12 +192,11 @@ impl Directory {
 
 /// Sorted files never change, so both directories can own one. The rest is small, and RocksDB goes on writing some of it.
 fn adopt(from: &Path, to: &Path) -> Result<(), Error> {
-    let adopted = if from.extension().is_some_and(|extension| extension == "sst") {
-        fs::hard_link(from, to)
-    } else {
-        fs::copy(from, to).and_then(|_| File::open(to)?.sync_all())
-    };
-    adopted.map_err(|e| failed("link", to, e))
+    let copy = || fs::copy(from, to).and_then(|_| File::open(to)?.sync_all());
+    let is_sorted = from.extension().is_some_and(|extension| extension == "sst");
+    // Not every file system has links.
+    let adopted = if is_sorted { fs::hard_link(from, to).or_else(|_| copy()) } else { copy() };
+    adopted.map_err(|e| failed("link or copy", to, e))
 }
 
 /// The names in a directory; none if it is not there. Names that are not text are none of ours.
