@@ -4,39 +4,14 @@ use std::any::Any;
 use std::sync::Arc;
 
 use causeway_compute::port::{Broker, Reply};
-use causeway_compute::suite::World;
+use causeway_compute::suite::{Stopwatch, World};
 use causeway_index::Db;
 use causeway_local::{Birth, Local, LocalOptions, Started, Stopper, memory, start};
-use causeway_model::{Clock, HashKey, Incarnation, Lineage, Millis, Position, ShardId};
+use causeway_model::{HashKey, Incarnation, Lineage, Position, ShardId};
 use causeway_storage::Disk;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
-
-/// A clock that can be stopped: the log thread asks for the time before it appends a batch, so then it waits.
-#[derive(Default)]
-struct Stopwatch {
-    stalled: Mutex<bool>,
-    resumed: Condvar,
-}
-
-impl Clock for Stopwatch {
-    fn now(&self) -> Millis {
-        let mut stalled = self.stalled.lock();
-        self.resumed.wait_while(&mut stalled, |stalled| *stalled);
-        Millis(1_700_000_000_000)
-    }
-}
-
-struct Stalled(Arc<Stopwatch>);
-
-impl Drop for Stalled {
-    fn drop(&mut self) {
-        *self.0.stalled.lock() = false;
-        self.0.resumed.notify_all();
-    }
-}
 
 struct OnDisk {
     local: Arc<Local<Db>>,
@@ -85,8 +60,7 @@ impl World for OnDisk {
     }
 
     fn stall(&self, _shard: ShardId) -> Box<dyn Any + Send> {
-        *self.clock.stalled.lock() = true;
-        Box::new(Stalled(Arc::clone(&self.clock)))
+        Box::new(self.clock.stall())
     }
 }
 

@@ -1,7 +1,5 @@
 //! The power goes at *every* change of the disk of one history with appends, rolls, flushes, trims and removed segments.
 
-#![expect(clippy::unwrap_used, reason = "tests and what they share")]
-
 use causeway_compute::port::{Broker, Reply};
 use causeway_model::{Position, ShardId};
 

@@ -7,37 +7,12 @@ use std::sync::Arc;
 
 use causeway_apply::Twin;
 use causeway_compute::port::{Broker, Reply};
-use causeway_compute::suite::World;
+use causeway_compute::suite::{Stopwatch, World};
 use causeway_local::memory::{self, Memory};
 use causeway_local::{Local, Started, Stopper};
-use causeway_model::{Clock, Incarnation, Millis, Position, ShardId};
+use causeway_model::{Incarnation, Position, ShardId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parking_lot::{Condvar, Mutex};
-
-/// A clock that can be stopped altogether: the log thread asks for the time before it appends a batch, so it waits.
-#[derive(Default)]
-struct Stopwatch {
-    stalled: Mutex<bool>,
-    resumed: Condvar,
-}
-
-impl Clock for Stopwatch {
-    fn now(&self) -> Millis {
-        let mut stalled = self.stalled.lock();
-        self.resumed.wait_while(&mut stalled, |stalled| *stalled);
-        Millis(1_700_000_000_000)
-    }
-}
-
-struct Stalled(Arc<Stopwatch>);
-
-impl Drop for Stalled {
-    fn drop(&mut self) {
-        *self.0.stalled.lock() = false;
-        self.0.resumed.notify_all();
-    }
-}
 
 struct InMemory {
     local: Arc<Local<Twin>>,
@@ -72,8 +47,7 @@ impl World for InMemory {
     }
 
     fn stall(&self, _shard: ShardId) -> Box<dyn Any + Send> {
-        *self.clock.stalled.lock() = true;
-        Box::new(Stalled(Arc::clone(&self.clock)))
+        Box::new(self.clock.stall())
     }
 }
 

@@ -21,8 +21,10 @@ pub mod notify;
 pub mod propose;
 pub mod read;
 pub mod session;
+mod stopwatch;
 
 pub use client::Client;
+pub use stopwatch::{Stalled, Stopwatch};
 
 /// One fresh cluster under test, and the few things that only its owner can do to it.
 pub trait World: Send + Sync + 'static {
