@@ -287,8 +287,10 @@ async fn what_was_applied_between_two_streams_is_a_gap() {
     let mailbox = hub.mailbox(8);
     hub.attach(queue(1), &mailbox);
     broker.set_applied(0, 70);
+    let begun = tokio::time::Instant::now();
     broker.end_streams(0);
     mailbox.ready().await;
+    assert_eq!(begun.elapsed(), AGAIN, "found when the stream began anew, not by a later check");
     assert_eq!(take(&mailbox), (vec![], vec![(SHARD, Position(70))]));
     while !broker.has_stream(0) {
         tokio::task::yield_now().await;
