@@ -14,6 +14,7 @@ verify: ## lints, docs, licences, fuzzing: reads the tree, never writes it
 	@scripts/verify.sh
 
 fix: ## format, and apply what clippy can mend by itself
+	@scripts/setup.sh
 	@cargo fmt --all
 	@ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR=$$(scripts/rocksdb.sh) cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 

@@ -154,7 +154,15 @@ build() {
 }
 
 install_peers() {
+    # Debian keeps servers where only root's PATH looks.
+    PATH=$PATH:/usr/sbin
+    # A server that was not here before must not stay running: it would hold the port that `make run` wants.
+    local server fresh=()
+    for server in mosquitto nats-server; do command -v "$server" >/dev/null || fresh+=("$server"); done
     scripts/setup.sh mosquitto nats-server
+    if command -v systemctl >/dev/null; then
+        for server in "${fresh[@]}"; do systemctl disable --quiet --now "$server" 2>/dev/null || true; done
+    fi
     if [[ " ${wanted[*]} " == *" rumqttd "* ]] && [ ! -x "$rumqttd" ]; then
         say "building rumqttd 0.20.0 once, about 3 minutes (log: $cache/peers/rumqttd.log)"
         mkdir -p "$cache/peers"

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+scripts/setup.sh
 ROCKSDB_LIB_DIR=$(scripts/rocksdb.sh)
 export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
 cargo fmt --all --check
@@ -16,7 +17,7 @@ else
     echo "verify: cargo-deny is absent: licences, bans and sources were NOT checked (cargo install cargo-deny)" >&2
 fi
 if command -v cargo-fuzz >/dev/null; then
-    (cd gateway/mqtt && cargo +nightly fuzz run packet -- -max_total_time="${FUZZ_SECONDS:-60}")
+    (cd gateway/mqtt && cargo +nightly fuzz run decode -- -max_total_time="${FUZZ_SECONDS:-60}")
 else
     echo "verify: cargo-fuzz is absent: the fuzz targets were NOT run (cargo install cargo-fuzz)" >&2
 fi

@@ -3,38 +3,44 @@
 use std::sync::Arc;
 
 use causeway_compute::port::Broker;
-use causeway_index::Db;
+use causeway_index::{Db, Usage};
 use causeway_local::Local;
 use causeway_model::ShardId;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
 
-/// Reads one number.
-type Read = fn(&Local<Db>) -> u64;
+/// A look at everything that is told, taken once a scrape.
+struct Seen {
+    first: u64,
+    durable: u64,
+    applied: u64,
+    index: Usage,
+}
 
-/// What one shard holds.
+/// Picks one number.
+type Pick = fn(&Seen) -> u64;
+
+const NUMBERS: [(&str, &str, Pick); 7] = [
+    ("causeway_log_first_position", "First position that the log still holds", |seen| seen.first),
+    ("causeway_log_durable_position", "Everything below is on disk", |seen| seen.durable),
+    ("causeway_log_applied_position", "Everything below is applied", |seen| seen.applied),
+    ("causeway_index_memtable_bytes", "Rows that are in memory only", |seen| seen.index.memtable_bytes),
+    ("causeway_index_cache_bytes", "Memory of the index", |seen| seen.index.cache_bytes),
+    ("causeway_index_file_bytes", "Size of the index on disk", |seen| seen.index.file_bytes),
+    ("causeway_index_rows", "Rows of the index, as it guesses", |seen| seen.index.rows),
+];
+
+/// What one shard holds. Asks the database, so it must not be collected on a worker that serves connections.
 struct Shard {
     local: Arc<Local<Db>>,
-    gauges: Vec<(IntGauge, Read)>,
+    gauges: Vec<(IntGauge, Pick)>,
 }
 
 /// Adds the numbers to a registry.
 pub(crate) fn register(registry: &Registry, local: &Arc<Local<Db>>) -> Result<(), prometheus::Error> {
-    let mut gauges: Vec<(IntGauge, Read)> = Vec::new();
-    let mut gauge = |name: &str, help: &str, read: Read| {
-        gauges.push((IntGauge::new(name, help)?, read));
-        Ok::<_, prometheus::Error>(())
-    };
-    gauge("causeway_log_first_position", "First position that the log still holds", |local| local.first(ShardId(0)).0)?;
-    gauge("causeway_log_durable_position", "Everything below is on disk", |local| local.log().durable().0)?;
-    gauge("causeway_log_applied_position", "Everything below is applied", |local| local.applied(ShardId(0)).0)?;
-    gauge("causeway_index_memtable_bytes", "Rows that are in memory only", |local| {
-        local.tables().usage().memtable_bytes
-    })?;
-    gauge("causeway_index_cache_bytes", "Memory of the index", |local| local.tables().usage().cache_bytes)?;
-    gauge("causeway_index_file_bytes", "Size of the index on disk", |local| local.tables().usage().file_bytes)?;
-    gauge("causeway_index_rows", "Rows of the index, as it guesses", |local| local.tables().usage().rows)?;
+    let gauges = NUMBERS.into_iter().map(|(name, help, pick)| Ok((IntGauge::new(name, help)?, pick)));
+    let gauges = gauges.collect::<Result<_, prometheus::Error>>()?;
     registry.register(Box::new(Shard { local: Arc::clone(local), gauges }))
 }
 
@@ -44,8 +50,14 @@ impl Collector for Shard {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        for (gauge, read) in &self.gauges {
-            gauge.set(i64::try_from(read(&self.local)).unwrap_or(i64::MAX));
+        let seen = Seen {
+            first: self.local.first(ShardId(0)).0,
+            durable: self.local.log().durable().0,
+            applied: self.local.applied(ShardId(0)).0,
+            index: self.local.tables().usage(),
+        };
+        for (gauge, pick) in &self.gauges {
+            gauge.set(i64::try_from(pick(&seen)).unwrap_or(i64::MAX));
         }
         self.gauges.iter().flat_map(|(gauge, _)| gauge.collect()).collect()
     }

@@ -58,8 +58,13 @@ pub(crate) fn lock(fs: &dyn Fs, data: &Path) -> Result<Box<dyn Guard>> {
 
 fn tables(fs: &Arc<dyn Fs>, settings: &Settings) -> Result<Db> {
     let log = settings.data.join("log");
-    // A new directory has no log to ask; then the tables are new too.
-    let first = inspect(Arc::clone(fs), &log).ok().and_then(|log| log.segments().next()).unwrap_or_default();
+    // A new directory has no log to ask; then the tables are new too. Any other failure must not look like that: where
+    // the log begins decides whether tables may start empty.
+    let first = if log.try_exists().with_context(|| format!("cannot look for {}", log.display()))? {
+        inspect(Arc::clone(fs), &log)?.segments().next().unwrap_or_default()
+    } else {
+        Position::default()
+    };
     let directory = settings.data.join("index");
     let (db, rebuilt) = Db::open_or_rebuild(&directory, &settings.index(), first, &mut |progress| report(&progress))?;
     if let Some(rebuilt) = rebuilt {

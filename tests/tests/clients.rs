@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use causeway_tests::process::{self, Broker};
@@ -40,7 +41,9 @@ impl Subscriber {
     /// Subscribes and returns once SUBACK has come, which the debug output tells.
     fn start(broker: &Broker, arguments: &[&str]) -> Self {
         let mut command = mosquitto("mosquitto_sub", broker, arguments);
-        let mut child = command.arg("-d").stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        // After a minute it gives up, and the missing message is a failure instead of a hang.
+        let mut child =
+            command.args(["-d", "-W", "60"]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut subscriber = Self { child, lines, early: VecDeque::new() };
         loop {
@@ -184,7 +187,8 @@ fn rumqttc_publishes_and_subscribes_in_version_5() {
     let (client, mut connection) = v5::Client::new(options, 10);
     client.subscribe("a/#", v5::mqttbytes::QoS::AtLeastOnce).unwrap();
     let mut got = Vec::new();
-    for event in connection.iter() {
+    while got.len() < 10 {
+        let event = connection.recv_timeout(Duration::from_mins(1)).expect("a message within a minute");
         match event.unwrap() {
             v5::Event::Incoming(v5::Incoming::SubAck(_)) => {
                 for n in 0..10 {
@@ -193,9 +197,6 @@ fn rumqttc_publishes_and_subscribes_in_version_5() {
             }
             v5::Event::Incoming(v5::Incoming::Publish(publish)) => {
                 got.push(String::from_utf8(publish.payload.to_vec()).unwrap());
-                if got.len() == 10 {
-                    break;
-                }
             }
             _ => {}
         }

@@ -141,7 +141,8 @@ impl<T: Durable> Broker for Local<T> {
         if commands.is_empty() {
             return ready(Ok(Vec::new())).boxed();
         }
-        if self.view.is_full() {
+        // What lets clients come, read and go stays possible on a full disk: it is small, and reading is what is left.
+        if self.view.is_full() && commands.iter().any(stores) {
             return refuse(OPERATION, shard, Kind::DiskFull);
         }
         let group = match self.rules.encode(commands) {
@@ -220,6 +221,11 @@ impl<T: Durable> Broker for Local<T> {
     fn first(&self, shard: ShardId) -> Position {
         if shard == self.shard { self.view.first() } else { Position(0) }
     }
+}
+
+/// Whether a command keeps something that an operator would call data.
+fn stores(command: &Command) -> bool {
+    matches!(command, Command::Publish(_) | Command::TopicPut { .. })
 }
 
 fn refuse<R: Send + 'static>(

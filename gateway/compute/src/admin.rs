@@ -129,9 +129,13 @@ fn router(process: &Process) -> Router {
 
 async fn metrics(State(registry): State<prometheus::Registry>) -> Response {
     let encoder = TextEncoder::new();
-    let mut body = Vec::new();
-    match encoder.encode(&registry.gather(), &mut body) {
-        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], body).into_response(),
+    // Collectors may ask a database: not on a worker that serves connections.
+    let gathered = tokio::task::spawn_blocking(move || {
+        let mut body = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut body).map(|()| body)
+    });
+    match gathered.await.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string()))) {
+        Ok(body) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], body).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

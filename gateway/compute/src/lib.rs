@@ -7,7 +7,7 @@
 //!                │           └ bodies: cache                            ▼
 //!                └ mailbox ◄───────────────────────────────────────── notify (a dispatcher a shard)
 //!
-//!  process: drain · task · metrics · admin          flow: budgets and rates          context: all of it, built once
+//!  process: drain · task · metrics · admin                                  context: all of it, built once
 //! ```
 //!
 //! The port is the contract; `suite` (feature `suite`) is its behaviour, which every implementation runs. Nothing here
@@ -19,7 +19,6 @@ pub mod context;
 #[cfg(test)]
 mod double;
 pub mod drain;
-pub mod flow;
 pub mod interest;
 pub mod listener;
 pub mod metrics;

@@ -5,7 +5,6 @@
 //! |---|---|---|---|
 //! | `Accept` | process stops | process stops: nobody could connect | never: it ends when drain begins |
 //! | `Connection` | that client is disconnected | the client is gone | the client sees its socket close; its session has its last `Progress` |
-//! | `Farewell` | that session's last progress is lost: redelivery | done | same |
 //! | `Progress` | process stops: cursors would stand still unseen | process stops | cursors as of the last record: redelivery |
 //! | `Dispatch` | process stops: subscribers would wait for ever | process stops | nothing: hints are volatile |
 //! | `Interest`, `Settle` | process stops: wildcards would leak or never start | `Settle` is done | nothing: `Gateway{lost}` cleans up |
@@ -34,8 +33,6 @@ pub enum Kind {
     Accept,
     /// Serves one client.
     Connection,
-    /// Writes a session's last progress and closes it after its connection has gone.
-    Farewell,
     /// Logs the progress of many sessions, lazily.
     Progress,
     /// Hands the frames of one shard to mailboxes.
@@ -68,23 +65,14 @@ pub enum Wave {
 
 impl Kind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 8] = [
-        Self::Accept,
-        Self::Connection,
-        Self::Farewell,
-        Self::Progress,
-        Self::Dispatch,
-        Self::Interest,
-        Self::Settle,
-        Self::Admin,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Accept, Self::Connection, Self::Progress, Self::Dispatch, Self::Interest, Self::Settle, Self::Admin];
 
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
             Self::Connection => "connection",
-            Self::Farewell => "farewell",
             Self::Progress => "progress",
             Self::Dispatch => "dispatch",
             Self::Interest => "interest",
@@ -96,7 +84,7 @@ impl Kind {
     /// What a panic or an error of such a task affects.
     pub fn on_failure(self) -> Reach {
         match self {
-            Self::Connection | Self::Farewell => Reach::Task,
+            Self::Connection => Reach::Task,
             Self::Accept | Self::Progress | Self::Dispatch | Self::Interest | Self::Settle | Self::Admin => {
                 Reach::Process
             }
@@ -106,7 +94,7 @@ impl Kind {
     /// What it means that such a task ends although nothing asked it to.
     pub fn on_end(self) -> Reach {
         match self {
-            Self::Connection | Self::Farewell | Self::Settle => Reach::Task,
+            Self::Connection | Self::Settle => Reach::Task,
             Self::Accept | Self::Progress | Self::Dispatch | Self::Interest | Self::Admin => Reach::Process,
         }
     }
@@ -114,7 +102,7 @@ impl Kind {
     /// When it ends in a drain.
     pub fn wave(self) -> Wave {
         match self {
-            Self::Accept | Self::Connection | Self::Farewell | Self::Progress => Wave::Front,
+            Self::Accept | Self::Connection | Self::Progress => Wave::Front,
             Self::Dispatch | Self::Interest | Self::Settle | Self::Admin => Wave::Back,
         }
     }

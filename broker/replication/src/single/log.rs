@@ -28,6 +28,9 @@ pub(super) struct Log<O> {
     pub(super) batch_bytes: usize,
     /// Bytes at the end of the last segment that only [`Priority::MakesRoom`] may use when no other can be had.
     pub(super) reserve: u64,
+    /// Ordinary groups are being refused. A smaller one that would still fit is refused too, or it would get ahead of
+    /// an earlier one of the same publisher.
+    pub(super) refusing: bool,
 }
 
 /// Groups on their way into one batch.
@@ -83,6 +86,7 @@ impl<O> Log<O> {
         let batch = match self.append(groups) {
             Ok(Some(batch)) => batch,
             Ok(None) => {
+                self.refusing = true;
                 refuse(waiters, &Refused::DiskFull);
                 return Ok(());
             }
@@ -116,8 +120,10 @@ impl<O> Log<O> {
     }
 
     /// Refuses ordinary groups when they would eat into the reserve and the disk has no other segment to give.
-    fn admit(&self, groups: Vec<Group>, waiters: Vec<Waiter<O>>, bytes: usize) -> (Vec<Group>, Vec<Waiter<O>>) {
-        if self.has_room(bytes) {
+    fn admit(&mut self, groups: Vec<Group>, waiters: Vec<Waiter<O>>, bytes: usize) -> (Vec<Group>, Vec<Waiter<O>>) {
+        let needed = if self.refusing { self.batch_bytes.max(bytes) } else { bytes };
+        self.refusing = !self.has_room(needed);
+        if !self.refusing {
             return (groups, waiters);
         }
         let (mut kept, mut keepers, mut refused) = (Vec::new(), Vec::new(), Vec::new());

@@ -156,6 +156,7 @@ impl<O: Send + 'static> Single<O> {
             last: index,
             batch_bytes: options.batch_bytes,
             reserve: options.reserve_bytes,
+            refusing: false,
         };
         let apply = Apply { machine, applied, run: Vec::new(), outcomes: Vec::new() };
         let mut stopper = Stopper { close: Box::new(move || gate.close()), threads: Vec::new() };
