@@ -92,6 +92,7 @@ fn a_full_disk_refuses_ordinary_groups_keeps_room_for_trims_and_recovers_by_itse
         assert!(written.len() < 1_000, "the disk has an end");
     };
     assert_eq!(full, Failure::Refused(Refused::DiskFull));
+    assert_eq!(ordinary(&single, "small").unwrap_err(), full, "a smaller one must not get ahead of a refused one");
     let trim = "t".repeat(filler.len());
     let pending = single.propose(group(&[&trim]), None, Priority::MakesRoom).unwrap();
     pending.wait().expect("the reserve is for what makes room");
