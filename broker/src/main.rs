@@ -12,6 +12,7 @@ mod wire;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use args::{Cli, IndexTool, LogTool, Place, QueueTool, Serve, Tool};
@@ -21,8 +22,18 @@ use settings::Settings;
 use tool::{index, inspect, queue};
 use tracing_subscriber::EnvFilter;
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The chain of causes and no stack: what went wrong is the operator's to mend.
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "causeway-broker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
     match cli.tool {
         None => serve(&cli.serve),
         Some(tool) => {

@@ -46,7 +46,7 @@ async fn serve(settings: &Settings, local: &Arc<Local<Db>>, incarnation: Incarna
         routes::routes(Arc::clone(local)).nest("/api/v1", causeway_gateway::routes(Arc::clone(&later))),
     );
 
-    // The log's tail is in this process's memory already: no cache of messages beside it.
+    // Bodies are shared with the log's tail in this process's memory; what is cached is their decoding.
     let gateway = Gateway { mqtt: settings.mqtt.clone(), ..Gateway::default() };
     let broker: Arc<dyn Broker> = Arc::clone(local) as Arc<dyn Broker>;
     let ports = Ports { broker, incarnation, clock: Arc::new(SystemClock) };

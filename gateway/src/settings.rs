@@ -23,7 +23,8 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mqtt {
-    /// Addresses to listen on, without TLS. Empty: MQTT is not served.
+    /// Addresses to listen on, without TLS. Empty: MQTT is not served. This machine alone by default, since nobody is
+    /// asked who they are yet.
     pub bind: Vec<SocketAddr>,
     /// Connections open at once, over all addresses; one more is closed at once.
     pub max_connections: usize,
@@ -91,7 +92,7 @@ impl Default for Mqtt {
             close_timeout,
         } = causeway_mqtt::Settings::default();
         Self {
-            bind: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1883))],
+            bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))],
             max_connections: 1_000_000,
             max_packet: size(packet_bytes),
             max_connect: size(connect_bytes),

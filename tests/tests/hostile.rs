@@ -103,6 +103,13 @@ fn garbage_on_the_port_ends_its_own_connection_only() {
     assert_eq!(&*witness.take().unwrap().payload, b"yes");
 }
 
+/// Bytes that a file system has left.
+fn free(at: &Path) -> u64 {
+    let out = Command::new("df").args(["--output=avail", "-B1"]).arg(at).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().nth(1).unwrap().trim().parse().unwrap()
+}
+
 /// A small file system of its own, gone when dropped.
 struct SmallDisk(PathBuf);
 
@@ -143,21 +150,28 @@ fn a_full_disk_refuses_publishes_serves_reads_and_recovers_when_there_is_space()
     let mut publisher = v5("publisher");
     assert_eq!(publisher.publish("kept", "before", 1).unwrap(), Reason::Success);
 
-    // Everything that the file system has left.
+    // Somebody else fills the file system up to below `refuse_below`.
     let filler = dir.path().join("filler");
     let filling = vec![1; 1 << 20];
     let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&filling).is_ok() {}
-    drop(file);
-
-    // Refusal may take until the broker looks at the disk, or until the files made ahead are used up.
-    let body = vec![b'x'; 64 << 10];
-    let refused = (0..2_000).find_map(|_| match publisher.publish("fill", body.clone(), 2).unwrap() {
+    while free(dir.path()) > 12 << 20 {
+        file.write_all(&filling).unwrap();
+    }
+    // Small messages, for as long as it takes the broker to look at the disk.
+    let refused = (0..1_000_000).find_map(|_| match publisher.publish("fill", "x", 2).unwrap() {
         Reason::Success => None,
         reason => Some(reason),
     });
     assert_eq!(refused, Some(Reason::QuotaExceeded), "a full disk is told with the protocol's own code");
+    drop(reader);
+    let (mut reader, ack) = Client::connect(broker.mqtt, persistent("reader")).unwrap();
+    assert!(ack.session_present, "clients come back to read");
     assert_eq!(&*reader.take().unwrap().payload, b"before", "reads go on");
+
+    // And now really everything: nothing changes for a publisher, and nothing breaks.
+    while file.write_all(&filling).is_ok() {}
+    drop(file);
+    assert_eq!(publisher.publish("fill", "x", 2).unwrap(), Reason::QuotaExceeded);
 
     std::fs::remove_file(&filler).unwrap();
     // The broker finds the space by itself. Each attempt is a round trip, so this waits for an answer, not for time.
@@ -199,6 +213,41 @@ fn a_damaged_log_is_refused_with_file_and_position_and_a_damaged_index_is_rebuil
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(!out.status.success(), "{said}");
     assert!(said.contains("00000000000000000000") && said.contains("position"), "{said}");
+}
+
+#[test]
+fn a_rebuild_that_could_not_be_finished_is_refused_and_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let settings = data.path().join("small.toml");
+    std::fs::write(&settings, "[storage]\nsegment = '1MiB'\n").unwrap();
+    let start = || Broker::start_with(data.path(), &["--config", settings.to_str().unwrap()]).unwrap();
+    let broker = start();
+    flood(&broker, "a/b", 4_000, 1000);
+    assert!(broker.terminate().unwrap().success());
+
+    let mut segments = walk(&data.path().join("log"));
+    segments.retain(|path| path.file_name().is_some_and(|name| name.len() == 20));
+    segments.sort();
+    assert!(segments.len() > 3, "{segments:?}");
+    let file = std::fs::OpenOptions::new().write(true).open(&segments[1]).unwrap();
+    file.write_at(&[0xA5], 300_000).unwrap();
+
+    let tool = |arguments: &[&str]| {
+        let out = Command::new(process::binary().unwrap()).args(arguments).arg("--data").arg(data.path()).output();
+        let out = out.unwrap();
+        (out.status.success(), [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap()).concat())
+    };
+    let (fine, said) = tool(&["index", "rebuild"]);
+    assert!(!fine && said.contains("nothing was changed"), "{said}");
+    let (fine, said) = tool(&["log", "inspect", "--batches", "1000000"]);
+    assert!(!fine && said.contains("DAMAGED"), "{said}");
+
+    // What could be read before can be read still.
+    let broker = start();
+    let (mut client, _) = Client::connect(broker.mqtt, volatile("client")).unwrap();
+    client.subscribe("a/b", Qos::AtLeastOnce).unwrap();
+    flood(&broker, "a/b", 1, 10);
+    assert_eq!(&*client.take().unwrap().payload, b"xxxxxxxxxx");
 }
 
 fn walk(dir: &Path) -> Vec<PathBuf> {

@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use causeway_apply::Record;
 use causeway_model::{Message, Position};
+use causeway_storage::format::SEGMENT_HEADER_BYTES;
+use causeway_storage::io::{Fs, Mode};
 use causeway_storage::{Batch, BatchKind, Disk, Found, Inspection, SegmentFile, format::segment_name, inspect};
 
 /// What to show.
@@ -23,15 +25,26 @@ pub(crate) struct View {
 pub(crate) fn run(data: &Path, view: &View, out: &mut dyn Write) -> Result<()> {
     let dir = data.join("log");
     let log = inspect(Arc::new(Disk), &dir).with_context(|| format!("no log in {}", dir.display()))?;
-    let mut left = view.batches;
+    let (mut left, mut damaged) = (view.batches, false);
     let firsts: Vec<Position> = log.segments().collect();
     for (number, first) in firsts.iter().enumerate() {
         // The segment that holds `from` is the last one that starts at or below it.
         if firsts.get(number + 1).is_some_and(|next| *next <= view.from) {
             continue;
         }
-        segment(&log.segment(*first)?, out)?;
-        batches(&log, *first, view, &mut left, out)?;
+        let file = log.segment(*first)?;
+        segment(&file, out)?;
+        let end = batches(&log, *first, view, &mut left, out)?;
+        let whole = match (end, firsts.get(number + 1)) {
+            (End::Cut, _) => true,
+            (End::At(at), Some(next)) => at == *next,
+            (End::At(at), None) => zeros_from(&file.path, at.0 - first.0 + SEGMENT_HEADER_BYTES)?,
+            (End::Damaged, _) => false,
+        };
+        if let (false, End::At(at)) = (whole, end) {
+            writeln!(out, "  {at:>14}  DAMAGED: no batch here, and there is more behind it")?;
+        }
+        damaged |= !whole;
         if left == 0 {
             writeln!(out, "… more: --from or --batches shows it")?;
             break;
@@ -40,6 +53,11 @@ pub(crate) fn run(data: &Path, view: &View, out: &mut dyn Write) -> Result<()> {
     let segments: Vec<String> = firsts.iter().map(|first| segment_name(*first)).collect();
     for file in log.files.iter().filter(|file| !segments.contains(&file.name)) {
         writeln!(out, "beside the segments: {}", file.name)?;
+    }
+    if damaged {
+        bail!(
+            "the log is damaged; if the broker was at work just now, its last batch may have been half written: look again"
+        );
     }
     Ok(())
 }
@@ -56,27 +74,61 @@ fn segment(file: &SegmentFile, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn batches(log: &Inspection, first: Position, view: &View, left: &mut usize, out: &mut dyn Write) -> Result<()> {
+/// How the batches of a segment end.
+#[derive(Clone, Copy)]
+enum End {
+    /// Enough was shown.
+    Cut,
+    /// There is no batch from here on.
+    At(Position),
+    /// Something is not whole.
+    Damaged,
+}
+
+/// Whether a file has nothing but zeros from here on, as the unused part of a segment has.
+fn zeros_from(path: &Path, mut offset: u64) -> Result<bool> {
+    let file = Disk.open(path, Mode::Read)?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let read = file.read_at(&mut chunk, offset)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if chunk.iter().take(read).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += read as u64;
+    }
+}
+
+fn batches(log: &Inspection, first: Position, view: &View, left: &mut usize, out: &mut dyn Write) -> Result<End> {
     let found = match log.batches(first) {
         Ok(found) => found,
         Err(error) => {
             writeln!(out, "  cannot be read: {error}")?;
-            return Ok(());
+            return Ok(End::Damaged);
         }
     };
     for step in found {
         match step? {
             Found::Batch(found) if found.end() <= view.from => {}
-            Found::Batch(_) if *left == 0 => return Ok(()),
+            Found::Batch(_) if *left == 0 => return Ok(End::Cut),
             Found::Batch(found) => {
                 *left -= 1;
                 batch(&found, view.records, out)?;
             }
-            Found::End(at) => writeln!(out, "  {at:>14}  end")?,
-            Found::Damage(at, fault) => writeln!(out, "  {at:>14}  DAMAGED: {fault}")?,
+            Found::End(at) => {
+                writeln!(out, "  {at:>14}  end")?;
+                return Ok(End::At(at));
+            }
+            Found::Damage(at, fault) => {
+                writeln!(out, "  {at:>14}  DAMAGED: {fault}")?;
+                return Ok(End::Damaged);
+            }
         }
     }
-    Ok(())
+    // Batches up to the segment's very end.
+    Ok(End::Cut)
 }
 
 fn batch(batch: &Batch, records: bool, out: &mut dyn Write) -> io::Result<()> {
