@@ -237,10 +237,10 @@ fn a_rebuild_that_could_not_be_finished_is_refused_and_changes_nothing() {
         let out = out.unwrap();
         (out.status.success(), [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap()).concat())
     };
-    let (fine, said) = tool(&["index", "rebuild"]);
-    assert!(!fine && said.contains("nothing was changed"), "{said}");
-    let (fine, said) = tool(&["log", "inspect", "--batches", "1000000"]);
-    assert!(!fine && said.contains("DAMAGED"), "{said}");
+    let (succeeded, said) = tool(&["index", "rebuild"]);
+    assert!(!succeeded && said.contains("nothing was changed"), "{said}");
+    let (succeeded, said) = tool(&["log", "inspect", "--batches", "1000000"]);
+    assert!(!succeeded && said.contains("DAMAGED"), "{said}");
 
     // What could be read before can be read still.
     let broker = start();
