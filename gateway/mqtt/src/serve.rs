@@ -17,6 +17,7 @@ mod connection;
 mod metrics;
 mod outbox;
 mod progress;
+mod shared;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calls::{Pending, last_words};
 use super::connection::Connection;
+use super::shared;
+use crate::codec::Properties;
 use crate::session::{Answer, Call, Cause, Delivery, Effect, Output, Tally, Ticket, Write};
 
 thread_local! {
@@ -73,7 +75,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn publish(&mut self, delivery: &Delivery) -> Result<(), crate::codec::Error> {
         let version = self.session.version();
-        self.outbox.publish(delivery.publish(version)?, version)
+        let properties = if version.is_v5() { shared::properties(delivery)? } else { Properties::EMPTY };
+        self.outbox.publish(delivery.publish_with(properties), version)
     }
 
     fn call(&mut self, ticket: Ticket, call: Call) {

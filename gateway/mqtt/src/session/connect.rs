@@ -99,7 +99,7 @@ impl Session {
         self.identity = Some(Identity { sid: opened.sid, epoch: opened.epoch, persistent: opened.persistent });
         (self.progressed, self.ticked) = (now.elapsed, now.elapsed);
         out.packet(Packet::ConnAck(self.connack(&opening, &opened)));
-        if !(opened.present && opened.persistent) {
+        if !opened.present {
             self.phase = Phase::Online;
             return;
         }
@@ -171,6 +171,11 @@ impl Session {
         }
         let own = self.subscriptions.iter().map(|(_, subscription)| queue_of(&self.shared, &subscription.filter));
         let queues: Vec<_> = own.chain(self.subscriptions.overflow()).collect();
+        if queues.is_empty() {
+            // What is in flight is sent again; nothing else can be due.
+            self.phase = Phase::Online;
+            return;
+        }
         out.call(Ticket::Resume, Call::Attach(queues));
     }
 

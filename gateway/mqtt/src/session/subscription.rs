@@ -12,6 +12,8 @@ pub(super) struct Subscription {
     pub(super) filter: Filter,
     pub(super) options: SubscribeOptions,
     pub(super) queue: QueueId,
+    /// One topic, so that comparing names is enough.
+    exact: bool,
     /// Per shard, by its number: entries above it are this subscription's.
     start: SmallVec<[Position; 1]>,
 }
@@ -19,6 +21,13 @@ pub(super) struct Subscription {
 impl Subscription {
     pub(super) fn start(&self, shard: ShardId) -> Position {
         usize::try_from(shard.0).ok().and_then(|at| self.start.get(at)).copied().unwrap_or_default()
+    }
+
+    fn matches(&self, message: &Message) -> bool {
+        if self.exact {
+            return self.filter.as_str() == message.topic.as_str();
+        }
+        self.filter.matches(&message.topic)
     }
 
     /// Where to read what matches.
@@ -130,7 +139,8 @@ impl Subscriptions {
         if may_overflow(&filter) {
             self.overflow = Some(overflow_queue(shared));
         }
-        let subscription = Subscription { filter, options, queue, start };
+        let exact = !filter.is_wildcard();
+        let subscription = Subscription { filter, options, queue, exact, start };
         let slot = match self.slots.iter().position(Option::is_none) {
             Some(free) if self.by_queue.len() < self.slots.len() => {
                 if let Some(place) = self.slots.get_mut(free) {
@@ -200,7 +210,7 @@ impl Subscriptions {
         let mut consider = |subscription: &Subscription| {
             let options = &subscription.options;
             let due = stamp.position() > subscription.start(shard) && !(own && options.no_local);
-            if !due || !subscription.filter.matches(&message.topic) {
+            if !due || !subscription.matches(message) {
                 return;
             }
             let sum =

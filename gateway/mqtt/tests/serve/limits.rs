@@ -114,7 +114,7 @@ async fn time_ends_connections_that_say_nothing() {
         tokio::time::advance(Duration::from_secs(19)).await;
     }
     assert_eq!(client.goodbye().await, Some(Reason::KeepAliveTimeout));
-    assert!(start.elapsed() > Duration::from_secs(60), "one interval is not enough");
+    assert!(start.elapsed() > Duration::from_mins(1), "one interval is not enough");
     tokio::time::resume();
     gateway.stop().await;
 }

@@ -29,14 +29,20 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The properties of the packet in 5.0: the same for all subscribers whose expiry and identifiers are the same.
+    pub fn properties(&self) -> Result<Properties, Error> {
+        properties::to_wire(&self.message.properties, self.expiry, &self.ids)
+    }
+
     /// The packet as `version` can say it.
     pub fn publish(&self, version: Version) -> Result<Publish, Error> {
-        let properties = if version.is_v5() {
-            properties::to_wire(&self.message.properties, self.expiry, &self.ids)?
-        } else {
-            Properties::EMPTY
-        };
-        Ok(Publish {
+        let properties = if version.is_v5() { self.properties()? } else { Properties::EMPTY };
+        Ok(self.publish_with(properties))
+    }
+
+    /// The packet with properties that were made before.
+    pub fn publish_with(&self, properties: Properties) -> Publish {
+        Publish {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
@@ -44,7 +50,7 @@ impl Delivery {
             pid: self.pid,
             properties,
             payload: self.message.body.clone(),
-        })
+        }
     }
 
     /// Whether the packet is at most `max` bytes. Only near the limit is it worked out to the byte.
