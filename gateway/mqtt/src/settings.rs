@@ -17,12 +17,13 @@ pub struct Settings {
     pub keep_alive: Option<u16>,
     /// QoS 1 publishes of one client that wait for their PUBACK; CONNACK's Receive Maximum.
     pub receive_maximum: u16,
-    /// Bytes of one client's publishes that wait to be durable; over it its socket is not read. At least one packet
-    /// is always let through.
+    /// Bytes of one client's publishes that wait to be durable, and of its SUBSCRIBEs that wait for their turn; over
+    /// it its socket is not read. At least one packet is always let through.
     pub inbound_bytes: usize,
     /// QoS 1 deliveries to one client that wait for its PUBACK, whatever Receive Maximum it allows. At most 8,192.
     pub in_flight: u16,
-    /// Bytes that wait for one client's socket; over it nothing is fetched for it.
+    /// Bytes that wait for one client's socket; over it nothing is fetched for it, and nothing it
+    /// sends is read, since that would be answered.
     pub outbound_bytes: usize,
     /// Hints that wait for one session; over it they are forgotten and it reads the index.
     pub mailbox: usize,

@@ -35,6 +35,8 @@ use crate::session::{Cause, Now, Output, Session};
 const TURNS: usize = 16;
 /// Answers that are there at once and are taken into one write.
 const AT_ONCE: usize = 16;
+/// Packets written by one read; then they go to the outbox, whose length decides whether reading goes on.
+const BURST: usize = 512;
 /// How long a client may take to close its end after we have closed ours. Closing with bytes unread would reset the
 /// connection, and the client might never read why it was disconnected.
 const LINGER: Duration = Duration::from_secs(1);
@@ -57,6 +59,8 @@ pub(super) struct Connection<S> {
     timer: Option<Pin<Box<Sleep>>>,
     closing: Closing,
     connected: bool,
+    /// The socket is not read, for want of room: its client is not silent.
+    deaf: bool,
 }
 
 /// How far the end of a connection has come.
@@ -93,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timer: None,
             closing: Closing::No,
             connected: false,
+            deaf: false,
         }
     }
 
@@ -175,10 +180,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.pump(budget.saturating_sub(self.outbox.len()), now, out);
     }
 
+    /// Whether there is room for another packet and for what it is answered.
+    fn listens(&self) -> bool {
+        self.session.takes_packets() && self.outbox.len() < self.server.shared.settings.outbound_bytes
+    }
+
     /// Decodes what is there, then reads once and decodes that.
     fn poll_read(&mut self, context: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
-        if !self.session.takes_packets() {
+        let listens = self.listens();
+        let deaf = std::mem::replace(&mut self.deaf, !listens);
+        if !listens {
             return false;
+        }
+        if deaf {
+            self.session.not_listening(now);
         }
         if !self.input.is_empty() && self.decode(now, out) {
             return true;
@@ -202,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Hands packets to the session while it takes them; whether there was one.
     fn decode(&mut self, now: Now, out: &mut Output) -> bool {
         let mut moved = false;
-        while self.session.takes_packets() {
+        while self.listens() && out.writes.len() < BURST {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(packet)) => self.session.packet(packet, now, out),
                 Ok(None) => break,
@@ -283,6 +298,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.timer = None;
         if self.closing == Closing::No {
             self.take_hints(now, out);
+            if self.deaf {
+                self.session.not_listening(now);
+            }
             self.session.tick(now, self.server.lag(), out);
         } else {
             self.drop_socket();
@@ -358,5 +376,20 @@ impl Inner {
     /// The time now on both clocks.
     fn now(&self) -> Now {
         Now { elapsed: Instant::now().saturating_duration_since(self.start), wall: self.context.clock.now() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn what_an_idle_client_costs_beside_its_subscriptions_is_small() {
+        // Its task holds the future once; mailbox, presence and timer are some 600 bytes more.
+        let bytes = size_of::<Connection<TcpStream>>();
+        println!("connection {bytes}, session {}", size_of::<Session>());
+        assert!(bytes <= 1280, "{bytes}");
     }
 }

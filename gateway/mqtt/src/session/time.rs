@@ -49,6 +49,11 @@ impl Session {
         [self.alive.deadline(), progress, idle, self.outbound.paused()].into_iter().flatten().min()
     }
 
+    /// Nothing is read from the client: it is not the client that is silent.
+    pub fn not_listening(&mut self, now: Now) {
+        self.alive.heard(now);
+    }
+
     fn interval(&self) -> Duration {
         self.shared.settings.progress_interval
     }
@@ -71,8 +76,7 @@ impl Session {
         }
         self.ticked = now.elapsed;
         if !self.takes_packets() {
-            // It is not the client that is silent: we do not listen.
-            self.alive.heard(now);
+            self.not_listening(now);
         }
         if self.alive.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
             return self.end(End::silent(), out);

@@ -53,6 +53,18 @@ impl Client {
         tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("socket full").unwrap();
     }
 
+    /// Writes until nothing more is taken for a while; the bytes taken.
+    pub(crate) async fn pour(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        let mut poured = 0;
+        while poured < bytes.len() {
+            match tokio::time::timeout(patience, self.stream.write(&bytes[poured..])).await {
+                Ok(written) => poured += written.expect("connection closed"),
+                Err(_) => break,
+            }
+        }
+        poured
+    }
+
     /// The next packet; `None`: the server closed the connection.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
         loop {

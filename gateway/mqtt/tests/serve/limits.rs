@@ -138,3 +138,20 @@ async fn a_publisher_that_does_not_read_its_acknowledgements_is_not_read_for_eve
     publisher.leave().await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn who_writes_and_never_reads_is_not_read_at_last_and_is_not_silent_for_that() {
+    let settings = Settings { outbound_bytes: 16 << 10, ..Settings::default() };
+    let gateway = Gateway::with(settings).await;
+    let mut client = gateway.dial(1024);
+    client.connect(Connect { keep_alive: 60, ..Connect::new(Version::V5, "c") }).await;
+    tokio::time::pause();
+    // Hours in which its keep alive passes again and again.
+    let poured = client.pour(&[0xC0, 0].repeat(2 << 20), Duration::from_hours(2)).await;
+    assert!((16 << 10..256 << 10).contains(&poured), "{poured} bytes were taken");
+    for _ in 0..poured / 2 {
+        assert_eq!(client.receive().await, Packet::PingResp);
+    }
+    tokio::time::resume();
+    gateway.stop().await;
+}
