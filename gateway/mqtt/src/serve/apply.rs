@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.close();
         }
         if self.session.is_ended() && !self.calls.is_opening() {
-            // The last words are ordered: whoever waits for this connection's end may go on.
+            // From now on only last words that are not logged yet keep a newcomer waiting.
             self.presence = None;
         }
         moved
@@ -83,8 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let context = &self.server.context;
         let broker = &context.broker;
         let pending = match call {
-            Call::Propose(shard, commands) if matches!(ticket, Ticket::Close(_) | Ticket::Forgotten) => {
-                Pending::Replies(last_words(Arc::clone(broker), shard, commands))
+            Call::Propose(shard, commands) if matches!(ticket, Ticket::Close(_)) => {
+                Pending::Replies(last_words(Arc::clone(broker), shard, commands, self.presence.clone()))
             }
             Call::Propose(shard, commands) => Pending::Replies(broker.propose(shard, commands)),
             Call::Rows(shard, sid) => Pending::Rows(broker.session(shard, sid), broker.first(shard)),

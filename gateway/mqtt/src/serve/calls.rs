@@ -5,15 +5,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use causeway_compute::port::{Broker, Command, Error, Page, Reply, Session as Rows};
+use causeway_compute::registry::Presence;
 use causeway_model::{Message, Position, ShardId};
 use futures_util::future::BoxFuture;
 
 use crate::session::{Answer, Ticket};
 
-/// Pauses between attempts to log a session's last words.
+/// How long the end of a connection waits for the session's last words to be logged (design §5.5).
+const HOLD: Duration = Duration::from_millis(200);
+/// Pauses between attempts to log them meanwhile.
+const SHORT_PAUSE: Duration = Duration::from_millis(20);
+const SHORT_ATTEMPTS: usize = 9;
+/// Pauses between attempts after that.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Attempts. After them the session stays open in the log until its client returns or this gateway is lost.
-const ATTEMPTS: u32 = 50;
+const ATTEMPTS: usize = 50;
 
 /// A call whose answer has not come. One variant a shape of answer, so that the port's own boxes are not boxed again.
 pub(super) enum Pending {
@@ -79,24 +85,41 @@ impl Calls {
 }
 
 /// Logs a session's last words, again and again while the broker refuses them: without them the session's expiry does
-/// not begin. The first attempt is ordered before this returns.
+/// not begin. The first attempt is ordered before this returns. Whoever takes the session over waits for `presence` to
+/// go, for a short while: his `SessionOpen` would fence words that are still to be tried again.
 pub(super) fn last_words(
     broker: Arc<dyn Broker>,
     shard: ShardId,
     commands: Vec<Command>,
+    presence: Option<Arc<Presence>>,
 ) -> BoxFuture<'static, Result<Vec<Reply>, Error>> {
-    let mut reply = broker.propose(shard, commands.clone());
+    let first = broker.propose(shard, commands.clone());
     Box::pin(async move {
-        for _ in 1..ATTEMPTS {
-            match reply.await {
-                // Unknown too: of an older epoch they are ignored, and twice they are what they are once.
-                Err(error) if error.kind.retryable() || error.kind == causeway_model::Kind::Unknown => {
-                    tokio::time::sleep(PAUSE).await;
-                    reply = broker.propose(shard, commands.clone());
-                }
-                done => return done,
-            }
+        let mut words = std::pin::pin!(until_logged(broker, shard, commands, first));
+        if let Ok(done) = tokio::time::timeout(HOLD, words.as_mut()).await {
+            return done;
         }
-        reply.await
+        drop(presence);
+        words.await
     })
+}
+
+async fn until_logged(
+    broker: Arc<dyn Broker>,
+    shard: ShardId,
+    commands: Vec<Command>,
+    mut reply: BoxFuture<'static, Result<Vec<Reply>, Error>>,
+) -> Result<Vec<Reply>, Error> {
+    let pauses = std::iter::repeat_n(SHORT_PAUSE, SHORT_ATTEMPTS).chain(std::iter::repeat_n(PAUSE, ATTEMPTS));
+    for pause in pauses {
+        match reply.await {
+            // Unknown too: of an older epoch they are ignored, and twice they are what they are once.
+            Err(error) if error.kind.retryable() || error.kind == causeway_model::Kind::Unknown => {
+                tokio::time::sleep(pause).await;
+                reply = broker.propose(shard, commands.clone());
+            }
+            done => return done,
+        }
+    }
+    reply.await
 }

@@ -39,7 +39,7 @@ pub enum Ticket {
     Step(Step),
     /// The last words of a session on a shard.
     Close(ShardId),
-    /// Nobody waits for the answer.
+    /// Nobody waits for the answer, and it is not tried again.
     Forgotten,
 }
 
@@ -48,11 +48,11 @@ pub enum Ticket {
 pub enum Step {
     /// Queues are attached to the mailbox.
     Attach,
-    /// A persistent session's wildcards become interest on a shard.
+    /// A persistent session's wildcards become interest on a shard other than its home.
     Interest(ShardId),
     /// A volatile session's wildcard: the item's number in its SUBSCRIBE.
     Acquire(usize),
-    /// Subscriptions are logged on the home shard.
+    /// Subscriptions are logged on the home shard, with the interest that they need there.
     Log,
     /// Subscriptions of a persistent session and their interest are removed on a shard.
     Remove(ShardId),

@@ -1,8 +1,8 @@
 //! The end of a connection, whatever ends it: the last packet, the last progress, the close of the session.
 //!
 //! The last words are ordered at once, in one group a shard: `Progress` with cursor, finished-ahead and in-flight packet
-//! ids, then `SessionClose` on the home shard. Whoever takes the session over waits until they are ordered, so its
-//! `SessionOpen` comes after them.
+//! ids, then `SessionClose` on the home shard. Whoever takes the session over waits until they are logged, at most
+//! 200 ms, so its `SessionOpen` comes after them.
 
 use std::time::Duration;
 
@@ -175,17 +175,17 @@ impl Session {
         }
     }
 
-    /// Gives back the interest of a volatile session; the mailbox goes with the connection.
+    /// Gives back what a volatile session held and what was being prepared; the mailbox goes with the connection.
     fn release_all(&mut self, out: &mut Output) {
+        if let Some(Job::Subscribe(job)) = self.job.take() {
+            self.give_up(job, out);
+        }
         if self.identity.is_some_and(|identity| identity.persistent) {
             return;
         }
         let held = self.subscriptions.iter().map(|(_, subscription)| &subscription.filter);
         for filter in held.filter(|filter| may_overflow(filter)) {
             out.effect(Effect::Release(filter.clone()));
-        }
-        if let Some(Job::Subscribe(job)) = self.job.take() {
-            job.into_acquired().for_each(|filter| out.effect(Effect::Release(filter)));
         }
     }
 

@@ -1,5 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE are done one at a time, in their order: what one does to a filter the next one finds.
-//! A few more wait; with more than these the socket is not read.
+//! A few more wait, bounded in number and bytes; with more than these the socket is not read.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::unsubscribe::Unsubscribing;
 use crate::codec::{Subscribe, Unsubscribe};
 
 /// Most packets that wait.
-pub(super) const WAITING: usize = 16;
+const WAITING: usize = 16;
 
 /// What is in work.
 #[derive(Debug)]
@@ -26,13 +26,45 @@ pub(super) enum Request {
     Unsubscribe(Unsubscribe),
 }
 
+impl Request {
+    /// Bytes that it keeps.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Subscribe(packet) => packet.bytes(),
+            Self::Unsubscribe(packet) => packet.bytes(),
+        }
+    }
+}
+
 /// The queue of requests.
-pub(super) type Requests = VecDeque<Request>;
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    waiting: VecDeque<Request>,
+    bytes: usize,
+}
+
+impl Requests {
+    /// Whether one more may wait, whatever its size.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.len() < WAITING && self.bytes < bytes
+    }
+
+    fn push(&mut self, request: Request) {
+        self.bytes = self.bytes.saturating_add(request.bytes());
+        self.waiting.push_back(request);
+    }
+
+    fn pop(&mut self) -> Option<Request> {
+        let request = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(request.bytes());
+        Some(request)
+    }
+}
 
 impl Session {
     /// A request came: does it, or lets it wait.
     pub(super) fn request(&mut self, request: Request, out: &mut Output) {
-        self.requests.push_back(request);
+        self.requests.push(request);
         if self.job.is_none() {
             self.next_job(out);
         }
@@ -40,7 +72,7 @@ impl Session {
 
     /// Starts what waits next.
     pub(super) fn next_job(&mut self, out: &mut Output) {
-        match self.requests.pop_front() {
+        match self.requests.pop() {
             Some(Request::Subscribe(packet)) => self.subscribe(&packet, out),
             Some(Request::Unsubscribe(packet)) => self.unsubscribe(&packet, out),
             None => {}

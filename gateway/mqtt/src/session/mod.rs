@@ -47,7 +47,7 @@ pub use outbound::Delivery;
 use self::connect::{Identity, Loading, Opening};
 use self::end::End;
 use self::inbound::{Fatal, Inbound};
-use self::job::{Job, Request, Requests, WAITING};
+use self::job::{Job, Request, Requests};
 use self::outbound::{Candidate, Outbound, Stuck, View};
 use self::subscription::Subscriptions;
 use self::time::KeepAlive;
@@ -135,7 +135,7 @@ impl Session {
             outbound,
             subscriptions: Subscriptions::default(),
             job: None,
-            requests: Requests::new(),
+            requests: Requests::default(),
             progressed: now.elapsed,
             moved: false,
             ticked: now.elapsed,
@@ -171,7 +171,10 @@ impl Session {
     pub fn takes_packets(&self) -> bool {
         match self.phase {
             Phase::Fresh => true,
-            Phase::Online => self.requests.len() < WAITING && self.inbound.has_room(&self.shared, self.version),
+            Phase::Online => {
+                let room = self.requests.has_room(self.shared.settings.inbound_bytes);
+                room && self.inbound.has_room(&self.shared, self.version)
+            }
             Phase::Entering(_) | Phase::Opening(_) | Phase::Loading(_) | Phase::Abandoned | Phase::Ended => false,
         }
     }

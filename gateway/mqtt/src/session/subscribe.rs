@@ -1,100 +1,38 @@
 //! SUBSCRIBE: the work between the packet and its SUBACK.
 //!
 //! ```text
-//!  SUBSCRIBE ─► attach queues ─► wildcards: interest on every shard ─► persistent: Subscribe logged ─► hold, SUBACK
-//!               (hints from here)   (indexed from there)                (on the home shard)
+//!  SUBSCRIBE ─► attach queues ─┬► persistent: interest on other shards ─► home: interest and Subscribe in one group ─┬► hold, SUBACK
+//!               (hints from    └► volatile: the gateway's interest ──────────────────────────────────────────────────┘
+//!                here on)         (indexed from there)
 //! ```
 //!
 //! **Every message whose PUBLISH a server reads after SUBACK was sent matches, once.** Hints are attached first, so
 //! nothing falls between the positions and the first hint. A subscription starts at the greatest of: where hints begin,
-//! what was applied then, where its interest begins, and what the lane has scanned or is reading; all of that lies
-//! before SUBACK. What lies above comes as a hint or, if hints were dropped, from the index.
+//! what was applied then, where interest on a shard other than home begins, and what the lane has scanned or is reading;
+//! all of that lies before SUBACK. What lies above comes as a hint or, if hints were dropped, from the index.
 //!
-//! Subscribing again keeps the start and replaces the options. QoS 2 is granted as QoS 1, `$share/` is refused.
+//! **On the home shard a wildcard is indexed for a session exactly while it is subscribed**: both are one group, so a
+//! connection may end at any moment. What was logged of a subscription that is refused after all is removed once, at
+//! once, and never again: a removal that came late would end a newer subscription.
+//!
+//! Subscribing again keeps the start and replaces the options. QoS 2 is granted as QoS 1, `$share/` is refused. Of one
+//! packet some more filters are looked at than a session may have; the rest is refused, so a packet's work is bounded.
 
-use causeway_compute::port::{Command, Error, Interest, Owner, Reply, Subscribe as SubscribeCommand};
-use causeway_model::{Filter, Kind, PacketId, Position, Qos, QueueId, ShardId, SubscribeOptions, Text};
+mod wanted;
+
+use causeway_compute::port::{Command, Error, Interest, Owner, Rejected, Reply, Subscribe as SubscribeCommand};
+use causeway_model::{Filter, Kind, Position, Qos, ShardId};
 use smallvec::SmallVec;
 
-use super::connect::{Identity, position_on};
+pub(super) use self::wanted::Subscribing;
+use self::wanted::{Item, State, Wanted, gather};
+use super::connect::Identity;
 use super::effect::{Call, Effect, Output, Step, Ticket};
 use super::end::End;
 use super::job::Job;
-use super::subscription::{may_overflow, overflow_queue, queue_of};
+use super::subscription::overflow_queue;
 use super::{Session, Shared};
-use crate::codec::{FilterOptions, Packet, Properties, Reason, SubAck, Subscribe};
-
-/// A SUBSCRIBE in work.
-#[derive(Debug)]
-pub(super) struct Subscribing {
-    pid: PacketId,
-    items: Vec<Item>,
-    /// Where hints begin and what was applied then, a position a shard.
-    attached: Vec<(ShardId, Position)>,
-    /// Answers of this step that have not come.
-    waiting: usize,
-}
-
-/// One filter of a SUBSCRIBE.
-#[derive(Debug)]
-struct Item {
-    /// `None`: refused at once.
-    wanted: Option<Wanted>,
-    failed: Option<Reason>,
-}
-
-#[derive(Debug)]
-struct Wanted {
-    filter: Filter,
-    options: SubscribeOptions,
-    queue: QueueId,
-    /// Neither held nor named by an earlier item: it is attached for this item.
-    new: bool,
-    /// Where its interest begins.
-    from: Vec<(ShardId, Position)>,
-    /// A volatile session's interest is held for it.
-    acquired: bool,
-}
-
-impl Wanted {
-    fn needs_interest(&self) -> bool {
-        self.new && may_overflow(&self.filter)
-    }
-}
-
-impl Item {
-    fn asks_interest(&self) -> bool {
-        self.wanted.as_ref().is_some_and(Wanted::needs_interest)
-    }
-
-    fn fail(&mut self, reason: Reason) {
-        self.failed.get_or_insert(reason);
-    }
-
-    fn alive(&self) -> Option<&Wanted> {
-        self.wanted.as_ref().filter(|_| self.failed.is_none())
-    }
-}
-
-impl Subscribing {
-    fn wanted(&self) -> impl Iterator<Item = &Wanted> {
-        self.items.iter().filter_map(|item| item.wanted.as_ref())
-    }
-
-    fn new_queues(&self) -> impl Iterator<Item = QueueId> {
-        self.wanted().filter(|wanted| wanted.new).map(|wanted| wanted.queue)
-    }
-
-    /// The wildcards whose interest is held for this and for nothing else yet.
-    pub(super) fn into_acquired(self) -> impl Iterator<Item = Filter> {
-        let wanted = self.items.into_iter().filter_map(|item| item.wanted);
-        wanted.filter(|wanted| wanted.acquired).map(|wanted| wanted.filter)
-    }
-
-    fn fail_all(&mut self, reason: Reason, which: impl Fn(&Item) -> bool) {
-        self.items.iter_mut().filter(|item| which(item)).for_each(|item| item.fail(reason));
-    }
-}
+use crate::codec::{Packet, Properties, Reason, SubAck, Subscribe};
 
 /// What SUBACK says of a failure.
 fn reason_of(kind: &Kind) -> Reason {
@@ -113,43 +51,15 @@ fn reason_of(kind: &Kind) -> Reason {
     }
 }
 
-fn want(session: &Session, job: &Subscribing, name: &Text, asked: FilterOptions, id: Option<u32>) -> Item {
-    let refused = |reason| Item { wanted: None, failed: Some(reason) };
-    if name.starts_with("$share/") {
-        return refused(Reason::SharedSubscriptionsNotSupported);
-    }
-    // The codec checked the form: what the model still refuses is a filter of too many levels. The name is copied,
-    // since it is a slice of the buffer that the packet came in.
-    let Ok(filter) = Filter::new(Text::from(&**name)) else { return refused(Reason::QuotaExceeded) };
-    let queue = queue_of(&session.shared, &filter);
-    let held = session.subscriptions.get(queue).is_some();
-    let new = !held && !job.wanted().any(|wanted| wanted.queue == queue);
-    let count = session.subscriptions.len() + job.new_queues().count();
-    if new && count >= session.shared.settings.filters {
-        return refused(Reason::QuotaExceeded);
-    }
-    let options = SubscribeOptions {
-        qos: asked.qos.min(Qos::AtLeastOnce),
-        no_local: asked.no_local,
-        retain_as_published: asked.retain_as_published,
-        retain_handling: asked.retain_handling,
-        id,
-    };
-    Item { wanted: Some(Wanted { filter, options, queue, new, from: Vec::new(), acquired: false }), failed: None }
-}
-
 impl Session {
     /// Starts the work on a SUBSCRIBE.
     pub(super) fn subscribe(&mut self, packet: &Subscribe, out: &mut Output) {
-        let id = packet.properties.subscription_identifier();
-        let mut job = Subscribing { pid: packet.pid, items: Vec::new(), attached: Vec::new(), waiting: 0 };
-        for (filter, options) in packet.filters() {
-            let item = want(self, &job, &filter, options, id);
-            job.items.push(item);
-        }
-        let mut queues: Vec<_> = job.new_queues().collect();
-        if self.subscriptions.overflow().is_none() && job.wanted().any(Wanted::needs_interest) {
+        let mut job = gather(self, packet);
+        let mut queues: Vec<_> =
+            job.wanted.iter().filter(|wanted| wanted.is_new()).map(|wanted| wanted.queue).collect();
+        if self.subscriptions.overflow().is_none() && job.wanted.iter().any(|wanted| wanted.wildcard) {
             queues.push(overflow_queue(&self.shared));
+            job.overflow = true;
         }
         if queues.is_empty() {
             return self.log_subscriptions(job, out);
@@ -161,17 +71,20 @@ impl Session {
     /// Hints come from now on: have the wildcards indexed.
     pub(super) fn attached(&mut self, mut job: Subscribing, attached: Vec<(ShardId, Position)>, out: &mut Output) {
         job.attached = attached;
-        let asked = job.items.iter().enumerate().filter(|(_, item)| item.asks_interest());
-        let filters: Vec<_> = asked.filter_map(|(at, item)| Some((at, item.alive()?.filter.clone()))).collect();
+        let wildcards = job.wanted.iter().enumerate().filter(|(_, wanted)| wanted.wildcard);
+        let filters: Vec<_> = wildcards.map(|(at, wanted)| (at, wanted.filter.clone())).collect();
         if filters.is_empty() {
             return self.log_subscriptions(job, out);
         }
         if let Some(Identity { sid, persistent: true, .. }) = self.identity {
-            for shard in self.shared.cluster.shards() {
+            for shard in self.shared.cluster.shards().filter(|shard| *shard != sid.home) {
                 job.waiting = job.waiting.saturating_add(1);
                 let filters = filters.iter().map(|(_, filter)| filter.clone());
                 let commands = filters.map(|filter| self.shared.interest(true, filter, Owner::Session(sid))).collect();
                 out.call(Ticket::Step(Step::Interest(shard)), Call::Propose(shard, commands));
+            }
+            if job.waiting == 0 {
+                return self.log_subscriptions(job, out);
             }
         } else {
             job.waiting = filters.len();
@@ -182,7 +95,7 @@ impl Session {
         self.job = Some(Job::Subscribe(job));
     }
 
-    /// A persistent session's interest on a shard.
+    /// A persistent session's interest on a shard other than its home.
     pub(super) fn interest_logged(
         &mut self,
         mut job: Subscribing,
@@ -190,18 +103,24 @@ impl Session {
         replies: Result<Vec<Reply>, Error>,
         out: &mut Output,
     ) {
-        match replies {
-            Ok(replies) => {
-                let mut replies = replies.into_iter();
-                for item in job.items.iter_mut().filter(|item| item.asks_interest()) {
-                    match (replies.next(), &mut item.wanted) {
-                        (Some(Reply::Interest { position }), Some(wanted)) => wanted.from.push((shard, position)),
-                        (Some(Reply::Rejected(rejected)), _) => item.fail(reason_of(&rejected.kind())),
-                        _ => item.fail(Reason::UnspecifiedError),
-                    }
+        let (mut replies, failed) = match replies {
+            Ok(replies) => (replies.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(error.kind)),
+        };
+        for wanted in job.wanted.iter_mut().filter(|wanted| wanted.wildcard) {
+            let (reason, added) = match (replies.next(), &failed) {
+                (Some(Reply::Interest { position }), _) if wanted.is_alive() => {
+                    wanted.indexed_on(shard, position);
+                    continue;
                 }
+                (Some(Reply::Rejected(rejected)), _) => (reason_of(&rejected.kind()), false),
+                (_, Some(kind)) => (reason_of(kind), *kind == Kind::Unknown),
+                _ => (Reason::UnspecifiedError, true),
+            };
+            if added {
+                self.end_interest(&wanted.filter, shard, out);
             }
-            Err(error) => job.fail_all(reason_of(&error.kind), Item::asks_interest),
+            self.refuse(wanted, reason, out);
         }
         self.step_done(job, out);
     }
@@ -214,11 +133,10 @@ impl Session {
         from: Result<Vec<(ShardId, Position)>, Error>,
         out: &mut Output,
     ) {
-        if let Some(item) = job.items.get_mut(at) {
-            match (from, &mut item.wanted) {
-                (Ok(from), Some(wanted)) => (wanted.from, wanted.acquired) = (from, true),
-                (Ok(_), None) => {}
-                (Err(error), _) => item.fail(reason_of(&error.kind)),
+        if let Some(wanted) = job.wanted.get_mut(at) {
+            match from {
+                Ok(from) => wanted.state = State::Acquired(from),
+                Err(error) => self.refuse(wanted, reason_of(&error.kind), out),
             }
         }
         self.step_done(job, out);
@@ -233,16 +151,22 @@ impl Session {
         }
     }
 
-    /// Every start is known: a persistent session logs its subscriptions.
-    fn log_subscriptions(&mut self, job: Subscribing, out: &mut Output) {
+    /// A persistent session logs its subscriptions, each with the interest it needs here.
+    fn log_subscriptions(&mut self, mut job: Subscribing, out: &mut Output) {
         let Some(identity) = self.identity.filter(|identity| identity.persistent) else {
-            return self.hold(job, out);
+            return self.hold(&job, out);
         };
-        let alive = job.items.iter().filter_map(Item::alive);
-        let commands: Vec<_> = alive.map(|wanted| self.subscribe_command(identity, &job, wanted)).collect();
-        if commands.is_empty() {
-            return self.hold(job, out);
+        let mut commands = Vec::new();
+        for wanted in job.wanted.iter().filter(|wanted| wanted.is_alive()) {
+            if wanted.wildcard {
+                commands.push(self.shared.interest(true, wanted.filter.clone(), Owner::Session(identity.sid)));
+            }
+            commands.push(self.subscribe_command(identity, &job, wanted));
         }
+        if commands.is_empty() {
+            return self.hold(&job, out);
+        }
+        job.logging = true;
         self.job = Some(Job::Subscribe(job));
         out.call(Ticket::Step(Step::Log), Call::Propose(identity.sid.home, commands));
     }
@@ -256,48 +180,62 @@ impl Session {
         Command::Subscribe(SubscribeCommand { sid, epoch, filter, options, from })
     }
 
-    /// A persistent session's subscriptions on its home shard.
+    /// A persistent session's subscriptions on its home shard, or nothing of them.
     pub(super) fn subscriptions_logged(
         &mut self,
         mut job: Subscribing,
         replies: Result<Vec<Reply>, Error>,
         out: &mut Output,
     ) {
-        match replies {
-            Ok(replies) => {
-                let mut replies = replies.into_iter();
-                for item in job.items.iter_mut().filter(|item| item.alive().is_some()) {
-                    match replies.next() {
-                        Some(Reply::Subscribed { .. }) => {}
-                        Some(Reply::Rejected(rejected)) if rejected.kind() == Kind::Fenced => {
-                            return self.end(End::fenced(), out);
-                        }
-                        Some(Reply::Rejected(rejected)) => item.fail(reason_of(&rejected.kind())),
-                        _ => item.fail(Reason::UnspecifiedError),
-                    }
-                }
-            }
-            Err(error) => job.fail_all(reason_of(&error.kind), |item| item.alive().is_some()),
+        let Some(Identity { sid, epoch, .. }) = self.identity else { return };
+        let fenced = |reply: &Reply| *reply == Reply::Rejected(Rejected::Fenced);
+        if replies.as_ref().is_ok_and(|replies| replies.iter().any(fenced)) {
+            return self.end(End::fenced(), out);
         }
-        self.hold(job, out);
+        let (mut replies, failed) = match replies {
+            Ok(replies) => (replies.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(error.kind)),
+        };
+        let mut leftover = Vec::new();
+        for wanted in job.wanted.iter_mut().filter(|wanted| wanted.is_alive()) {
+            let interest = wanted.wildcard.then(|| Part::of(replies.next(), failed.as_ref()));
+            let subscription = Part::of(replies.next(), failed.as_ref());
+            let reason = interest.and_then(|part| part.refused).or(subscription.refused);
+            let Some(reason) = reason else { continue };
+            if wanted.is_new() && subscription.logged {
+                leftover.push(Command::Unsubscribe { sid, epoch, filter: wanted.filter.clone() });
+            }
+            if interest.is_some_and(|part| part.logged) {
+                leftover.push(self.shared.interest(false, wanted.filter.clone(), Owner::Session(sid)));
+            }
+            self.refuse(wanted, reason, out);
+        }
+        if !leftover.is_empty() {
+            out.call(Ticket::Forgotten, Call::Propose(sid.home, leftover));
+        }
+        self.hold(&job, out);
     }
 
     /// All is logged: the subscriptions hold, and SUBACK says so.
-    fn hold(&mut self, job: Subscribing, out: &mut Output) {
+    fn hold(&mut self, job: &Subscribing, out: &mut Output) {
         let first = self.subscriptions.len() == 0;
-        let mut reasons = Vec::with_capacity(job.items.len());
-        for item in &job.items {
-            let reason = match (item.alive(), item.failed) {
-                (Some(wanted), _) => {
-                    self.hold_one(&job, wanted, first);
-                    granted(wanted.options.qos)
-                }
-                (None, failed) => failed.unwrap_or(Reason::UnspecifiedError),
-            };
-            reasons.push(reason.for_suback(self.version));
+        for wanted in job.wanted.iter().filter(|wanted| wanted.is_alive()) {
+            self.hold_one(job, wanted, first);
         }
-        let undone: Vec<_> = job.items.into_iter().filter(|item| item.failed.is_some()).collect();
-        undone.into_iter().filter_map(|item| item.wanted).for_each(|wanted| self.undo(wanted, out));
+        if job.overflow && self.subscriptions.overflow().is_none() {
+            out.effect(Effect::Detach(vec![overflow_queue(&self.shared)]));
+        }
+        let reason = |item: &Item| match *item {
+            Item::Refused(reason) => reason,
+            Item::Wanted(at, qos) => match job.wanted.get(at).map(|wanted| &wanted.state) {
+                Some(State::Refused(reason)) => *reason,
+                Some(_) => granted(qos),
+                None => Reason::UnspecifiedError,
+            },
+        };
+        let rest = std::iter::repeat_n(Reason::QuotaExceeded, job.rest);
+        let reasons = job.items.iter().map(reason).chain(rest);
+        let reasons = reasons.map(|reason| reason.for_suback(self.version)).collect();
         out.packet(Packet::SubAck(SubAck { pid: job.pid, reasons, properties: Properties::EMPTY }));
         self.next_job(out);
     }
@@ -323,33 +261,64 @@ impl Session {
         self.subscriptions.add(&self.shared, wanted.filter.clone(), wanted.options, start);
     }
 
-    /// Takes back what was prepared for an item that failed.
-    fn undo(&mut self, wanted: Wanted, out: &mut Output) {
-        if !wanted.new || self.subscriptions.get(wanted.queue).is_some() {
-            return;
+    fn refuse(&self, wanted: &mut Wanted, reason: Reason, out: &mut Output) {
+        if wanted.is_alive() {
+            let state = std::mem::replace(&mut wanted.state, State::Refused(reason));
+            self.take_back(wanted, state, out);
         }
-        let mut queues = vec![wanted.queue];
-        if may_overflow(&wanted.filter) && self.subscriptions.overflow().is_none() {
-            queues.push(overflow_queue(&self.shared));
-        }
-        out.effect(Effect::Detach(queues));
-        match self.identity {
-            Some(Identity { sid, persistent: true, .. }) if wanted.needs_interest() => {
-                for shard in self.shared.cluster.shards() {
-                    let remove = self.shared.interest(false, wanted.filter.clone(), Owner::Session(sid));
-                    out.call(Ticket::Forgotten, Call::Propose(shard, vec![remove]));
+    }
+
+    /// Takes back what was prepared outside of the home shard's log.
+    fn take_back(&self, wanted: &Wanted, state: State, out: &mut Output) {
+        match state {
+            State::Held | State::Refused(_) => return,
+            State::Attached => {}
+            State::Interested(shards) => {
+                for (shard, _) in shards {
+                    self.end_interest(&wanted.filter, shard, out);
                 }
             }
-            _ if wanted.acquired => out.effect(Effect::Release(wanted.filter)),
-            _ => {}
+            State::Acquired(_) => out.effect(Effect::Release(wanted.filter.clone())),
+        }
+        out.effect(Effect::Detach(vec![wanted.queue]));
+    }
+
+    fn end_interest(&self, filter: &Filter, shard: ShardId, out: &mut Output) {
+        if let Some(Identity { sid, .. }) = self.identity {
+            let remove = self.shared.interest(false, filter.clone(), Owner::Session(sid));
+            out.call(Ticket::Forgotten, Call::Propose(shard, vec![remove]));
+        }
+    }
+
+    /// The session ends while this is in work.
+    pub(super) fn give_up(&self, job: Subscribing, out: &mut Output) {
+        if job.logging {
+            // The group may be applied yet, and a resume needs all of it then.
+            return;
+        }
+        for mut wanted in job.wanted {
+            self.refuse(&mut wanted, Reason::UnspecifiedError, out);
         }
     }
 }
 
-impl Subscribing {
-    /// Where an item's subscription starts on a shard, as far as it is known outside of the lane.
-    fn start(&self, wanted: &Wanted, shard: ShardId) -> Position {
-        position_on(&self.attached, shard).max(position_on(&wanted.from, shard))
+/// What came of one command of a group.
+#[derive(Clone, Copy)]
+struct Part {
+    refused: Option<Reason>,
+    /// It is in the log, or may be.
+    logged: bool,
+}
+
+impl Part {
+    /// `failed`: the whole group did, so there is no reply.
+    fn of(reply: Option<Reply>, failed: Option<&Kind>) -> Self {
+        match (reply, failed) {
+            (Some(Reply::Interest { .. } | Reply::Subscribed { .. }), _) => Self { refused: None, logged: true },
+            (Some(Reply::Rejected(rejected)), _) => Self { refused: Some(reason_of(&rejected.kind())), logged: false },
+            (_, Some(kind)) => Self { refused: Some(reason_of(kind)), logged: *kind == Kind::Unknown },
+            _ => Self { refused: Some(Reason::UnspecifiedError), logged: true },
+        }
     }
 }
 

@@ -4,16 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_apply::{Twin, read};
 use causeway_compute::context::Context;
 use causeway_compute::process::Process;
 use causeway_compute::task::Kind;
 use causeway_local::memory::{Memory, settings};
-use causeway_local::{Started, Stopper};
-use causeway_model::{Incarnation, SystemClock};
+use causeway_local::{Local, Started, Stopper};
+use causeway_model::{Clock, Incarnation, ManualClock, SystemClock};
 use causeway_mqtt::codec::{Connect, Version};
 use causeway_mqtt::{Server, Settings};
 
 use crate::client::Client;
+use crate::gate::Gate;
 
 pub(crate) struct Gateway {
     memory: Memory,
@@ -21,6 +23,9 @@ pub(crate) struct Gateway {
     pub(crate) context: Arc<Context>,
     server: Server,
     stopper: Stopper,
+    local: Arc<Local<Twin>>,
+    clock: Arc<ManualClock>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Gateway {
@@ -34,22 +39,25 @@ impl Gateway {
 
     async fn on(memory: Memory, mqtt: Settings) -> Self {
         let incarnation = Incarnation(rand::random());
-        let disk = memory.clone();
-        let start = move || disk.start(Arc::new(SystemClock), settings(), incarnation).unwrap();
+        let (disk, clock) = (memory.clone(), Arc::new(ManualClock::new(SystemClock.now())));
+        let shown: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let start = move || disk.start(shown, settings(), incarnation).unwrap();
         let Started { local, stopper } = tokio::task::spawn_blocking(start).await.unwrap();
         let process = Process::new(prometheus::Registry::new()).unwrap();
         let (metrics, tasks) = (process.metrics.clone(), process.tasks.clone());
-        let context = Context::start(local, Arc::new(SystemClock), incarnation, metrics, tasks, 0);
+        let gate = Gate::new(Arc::<Local<Twin>>::clone(&local));
+        let broker = Arc::<Gate>::clone(&gate);
+        let context = Context::start(broker, Arc::new(SystemClock), incarnation, metrics, tasks, 0);
         let server = Server::new(Arc::clone(&context), mqtt, &process.registry).unwrap();
-        Self { memory, process, context, server, stopper }
+        Self { memory, process, context, server, stopper, local, clock, gate }
     }
 
     /// Ends as a process does that is asked to.
     pub(crate) async fn stop(self) -> Memory {
-        let Self { memory, process, context, server, stopper } = self;
+        let Self { memory, process, context, server, stopper, local, gate, .. } = self;
         let drained = process.finish(Duration::from_secs(20)).await;
         assert_eq!(drained.aborted, 0, "every connection ends by itself");
-        drop((context, server));
+        drop((context, server, local, gate));
         tokio::task::spawn_blocking(|| stopper.stop()).await.unwrap();
         memory
     }
@@ -76,6 +84,18 @@ impl Gateway {
 
     pub(crate) async fn clean(&self, name: &str) -> Client {
         self.connect(Connect::new(Version::V5, name.to_owned())).await
+    }
+
+    /// Moves the shard's clock and lets it do what is due.
+    pub(crate) async fn later(&self, by: Duration) {
+        self.clock.advance(by);
+        let local = Arc::clone(&self.local);
+        tokio::task::spawn_blocking(move || local.tick()).await.unwrap().expect("no duty is put off");
+    }
+
+    /// Owners of wildcards in the shard's tables.
+    pub(crate) fn interest(&self) -> usize {
+        read::interest(&*self.memory.tables, &[], 100).unwrap().rows.len()
     }
 
     /// What a counter says, all labels together.

@@ -5,6 +5,8 @@
 
 mod broker;
 mod client;
+mod ends;
 mod fuzz;
+mod gate;
 mod limits;
 mod session;

@@ -104,6 +104,11 @@ impl Subscribe {
         std::iter::from_fn(move || if reader.is_empty() { None } else { read(&mut reader, Version::V5).ok() })
     }
 
+    /// Bytes that it keeps in memory, nearly.
+    pub fn bytes(&self) -> usize {
+        self.filters.len().saturating_add(self.properties.wire_len())
+    }
+
     pub(super) fn parse(reader: &mut Reader, version: Version) -> Result<Self, Error> {
         let pid = reader.packet_id()?;
         let properties = if version.is_v5() { Properties::read(reader, Holder::Subscribe)? } else { Properties::EMPTY };

@@ -44,6 +44,11 @@ impl Unsubscribe {
         std::iter::from_fn(move || if reader.is_empty() { None } else { reader.string().ok() })
     }
 
+    /// Bytes that it keeps in memory, nearly.
+    pub fn bytes(&self) -> usize {
+        self.filters.len().saturating_add(self.properties.wire_len())
+    }
+
     pub(super) fn parse(reader: &mut Reader, version: Version) -> Result<Self, Error> {
         let pid = reader.packet_id()?;
         let properties =

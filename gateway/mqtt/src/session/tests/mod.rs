@@ -7,4 +7,5 @@ mod connect;
 mod deliver;
 mod peer;
 mod publish;
+mod subscribe;
 mod world;
