@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use causeway_apply::{Twin, read};
 use causeway_compute::context::Context;
+use causeway_compute::port::{Broker, Command};
 use causeway_compute::process::Process;
 use causeway_compute::task::Kind;
 use causeway_local::memory::{Memory, settings};
 use causeway_local::{Local, Started, Stopper};
-use causeway_model::{Clock, Incarnation, ManualClock, SystemClock};
+use causeway_model::{Clock, Incarnation, ManualClock, ShardId, SystemClock};
 use causeway_mqtt::codec::{Connect, Version};
 use causeway_mqtt::{Server, Settings};
 
@@ -84,6 +85,11 @@ impl Gateway {
 
     pub(crate) async fn clean(&self, name: &str) -> Client {
         self.connect(Connect::new(Version::V5, name.to_owned())).await
+    }
+
+    /// All that was proposed before is applied.
+    pub(crate) async fn settled(&self) {
+        self.local.propose(ShardId(0), vec![Command::Progress(Vec::new())]).await.unwrap();
     }
 
     /// Moves the shard's clock and lets it do what is due.

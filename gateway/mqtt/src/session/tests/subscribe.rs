@@ -10,7 +10,7 @@ use super::connect::{connect, online, persistent};
 use super::peer::Peer;
 use crate::Settings;
 use crate::codec::{FilterOptions, Packet, PacketId, Properties, Reason, Subscribe, Version};
-use crate::session::Answer;
+use crate::session::{Answer, Cause};
 
 fn packet(filters: &[(&str, u8)]) -> Packet {
     let filters = filters.iter().map(|(filter, number)| (*filter, FilterOptions::at(qos(*number))));
@@ -182,4 +182,36 @@ fn requests_that_wait_are_bounded_in_bytes() {
     peer.answer_all(broker);
     assert!(peer.session.takes_packets());
     assert_eq!(peer.take_packets().len(), 3);
+}
+
+#[test]
+fn what_another_shard_has_indexed_is_removed_there_when_the_home_shard_refuses() {
+    let broker = &mut Broker::new(2);
+    let (mut peer, _) = online(broker, Settings::default(), persistent("c"));
+    peer.packet(broker, packet(&[("a/+", 1)]));
+    peer.answer(broker, 0);
+    broker.refuse = Some(Kind::DiskFull);
+    peer.proposed.clear();
+    peer.answer(broker, 0);
+    peer.answer(broker, 0);
+    assert_eq!(suback(&mut peer), [Reason::QuotaExceeded]);
+    assert_eq!(interests(&peer), [true, false], "asked for at home, removed elsewhere");
+}
+
+#[test]
+fn a_connection_that_ends_takes_back_what_is_not_being_logged_and_nothing_else() {
+    let broker = &mut Broker::new(2);
+    let (mut peer, _) = online(broker, Settings::default(), persistent("c"));
+    peer.packet(broker, packet(&[("a/+", 1)]));
+    peer.answer(broker, 0);
+    peer.answer(broker, 0);
+    peer.end(broker, Cause::Lost);
+    assert_eq!(interests(&peer), [true, true], "the group may be applied yet, and a resume needs both");
+    let broker = &mut Broker::new(1);
+    let (mut peer, _) = online(broker, Settings::default(), connect(Version::V5, "d"));
+    peer.packet(broker, packet(&[("a/+", 1), ("b/+", 1)]));
+    peer.answer(broker, 0);
+    peer.answer(broker, 0);
+    peer.end(broker, Cause::Lost);
+    assert_eq!(peer.released, ["a/+"], "the other one was not acquired yet");
 }
