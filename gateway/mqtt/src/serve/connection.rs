@@ -107,6 +107,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut moved = self.poll_leave(context, now, out) && self.apply(out);
         moved |= self.poll_calls(context, now, out);
         moved |= self.poll_hints(context, now, out);
+        if !out.writes.is_empty() {
+            // The outbox must know of them before it is asked for room.
+            self.apply(out);
+        }
         if self.closing == Closing::No {
             moved |= self.poll_read(context, now, out);
         }

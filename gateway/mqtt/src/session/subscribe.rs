@@ -1,9 +1,9 @@
 //! SUBSCRIBE: the work between the packet and its SUBACK.
 //!
 //! ```text
-//!  SUBSCRIBE ─► attach queues ─┬► persistent: interest on other shards ─► home: interest and Subscribe in one group ─┬► hold, SUBACK
-//!               (hints from    └► volatile: the gateway's interest ──────────────────────────────────────────────────┘
-//!                here on)         (indexed from there)
+//!  SUBSCRIBE ─► attach ─┬► persistent: interest elsewhere ─► home: interest and Subscribe, one group ─┬► hold, SUBACK
+//!               (hints   └► volatile: the gateway's interest (indexed from there) ────────────────────┘
+//!                from here)
 //! ```
 //!
 //! **Every message whose PUBLISH a server reads after SUBACK was sent matches, once.** Hints are attached first, so
