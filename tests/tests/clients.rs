@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use causeway_mqtt::codec::{Packet, Qos, Reason};
+use causeway_tests::client::{Client, persistent, volatile};
 use causeway_tests::process::{self, Broker};
 use rumqttc::v5;
 
@@ -115,9 +117,8 @@ fn the_first_steps_of_the_readme_work_and_survive_kill_nine() {
 fn people_can_look_inside_a_running_and_a_stopped_broker() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(data.path()).unwrap();
-    let (mut dash, _) =
-        causeway_tests::client::Client::connect(broker.mqtt, causeway_tests::client::persistent("dash")).unwrap();
-    dash.subscribe("plant/+/temp", causeway_mqtt::codec::Qos::AtLeastOnce).unwrap();
+    let (mut dash, _) = Client::connect(broker.mqtt, persistent("dash")).unwrap();
+    dash.subscribe("plant/+/temp", Qos::AtLeastOnce).unwrap();
     publish(&broker, "plant/7/temp", "21.5");
 
     let tool = |arguments: &[&str]| {
@@ -176,6 +177,25 @@ fn probes_metrics_and_configuration_answer_as_documented() {
     let printed = run(Command::new(process::binary().unwrap()).arg("--print-config")).unwrap();
     std::fs::write(&file, printed.stdout).unwrap();
     run(Command::new(process::binary().unwrap()).arg("--config").arg(&file).arg("--check")).unwrap();
+}
+
+#[test]
+fn clients_that_share_an_id_take_turns_and_each_is_let_in() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..30 {
+                    let (mut client, ack) = Client::connect(broker.mqtt, volatile("shared")).unwrap();
+                    assert_eq!(ack.reason, Reason::Success);
+                    // Until one of the others comes; the last ones leave by themselves.
+                    let _ = client.send(&Packet::PingReq);
+                    while client.incoming().unwrap().is_some_and(|packet| packet != Packet::PingResp) {}
+                }
+            });
+        }
+    });
 }
 
 /// An MQTT 5 client that is not ours, and no sibling of mosquitto's.

@@ -132,6 +132,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_leave(&mut self, context: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
+        // Who asks this one to go waits until it has had its answer: clients that share an id and keep coming would
+        // otherwise take each other's place before anybody is let in.
+        if self.session.is_entering() {
+            return false;
+        }
         let Some(leave) = &mut self.leave else { return false };
         let Poll::Ready(cause) = leave.as_mut().poll(context) else { return false };
         self.leave = None;

@@ -167,6 +167,11 @@ impl Session {
         matches!(self.phase, Phase::Ended | Phase::Abandoned)
     }
 
+    /// Whether its CONNECT waits for an answer.
+    pub fn is_entering(&self) -> bool {
+        matches!(self.phase, Phase::Entering(_) | Phase::Opening(_))
+    }
+
     /// Whether there is room for another packet. If not, the socket is not to be read: TCP makes the client wait.
     pub fn takes_packets(&self) -> bool {
         match self.phase {

@@ -9,12 +9,18 @@ use super::{Phase, Session};
 /// A persistent session that is silent looks this often whether its stored cursor lags.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// How much longer a silent client is given, once. After a pause of the whole process (a laptop's sleep, a stalled
+/// machine) timers fire before the packets are seen that came meanwhile.
+const DOUBT: Duration = Duration::from_millis(250);
+
 /// A client that is silent for one and a half times its interval is gone.
 #[derive(Debug, Default)]
 pub(super) struct KeepAlive {
     /// Longest silence; `None`: any.
     limit: Option<Duration>,
     heard: Duration,
+    /// The limit has passed, and what may wait in the socket is read first.
+    doubted: bool,
 }
 
 impl KeepAlive {
@@ -27,11 +33,25 @@ impl KeepAlive {
     /// A packet came.
     pub(super) fn heard(&mut self, now: Now) {
         self.heard = now.elapsed;
+        self.doubted = false;
     }
 
     /// When the silence is too long.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.limit.map(|limit| self.heard.saturating_add(limit))
+        let doubt = if self.doubted { DOUBT } else { Duration::ZERO };
+        self.limit.map(|limit| self.heard.saturating_add(limit).saturating_add(doubt))
+    }
+
+    /// Whether the client is gone.
+    fn is_over(&mut self, now: Now) -> bool {
+        if self.deadline().is_none_or(|deadline| now.elapsed < deadline) {
+            return false;
+        }
+        if self.doubted {
+            return true;
+        }
+        (self.doubted, self.heard) = (true, now.elapsed.saturating_sub(self.limit.unwrap_or_default()));
+        false
     }
 }
 
@@ -78,7 +98,7 @@ impl Session {
         if !self.takes_packets() {
             self.not_listening(now);
         }
-        if self.alive.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
+        if self.alive.is_over(now) {
             return self.end(End::silent(), out);
         }
         let Some(identity) = self.identity.filter(|identity| identity.persistent) else { return };
