@@ -59,7 +59,7 @@ pub struct Mqtt {
     /// How long a progress that moved may be kept from the log.
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
-    /// Bytes of acknowledged messages after which it is logged sooner.
+    /// Bytes of progress, over all sessions, after which it is logged sooner.
     #[serde(with = "crate::exact")]
     pub progress_size: ByteSize,
     /// How long a socket may take to accept the last packets.
