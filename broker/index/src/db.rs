@@ -47,7 +47,7 @@ impl Db {
     /// it costs follows the number of files, which is small.
     ///
     /// # Errors
-    /// [`Error::Damaged`] asks for [`rebuild`]; any other error leaves everything as it is.
+    /// [`Error::Damaged`] asks for [`rebuild`](crate::rebuild()); any other error leaves everything as it is.
     pub fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
         let directory = Directory::open(directory)?;
         let path = directory.tables();
@@ -87,7 +87,7 @@ impl Db {
     /// `log_first` is the first position that the log still has; zero where that is not known, which never refuses.
     ///
     /// # Errors
-    /// [`Error::Unrecoverable`] where nothing reaches up to `log_first`; see [`rebuild`].
+    /// [`Error::Unrecoverable`] where nothing reaches up to `log_first`; see [`rebuild`](crate::rebuild()).
     pub fn open_or_rebuild(
         directory: &Path,
         settings: &Settings,
