@@ -63,14 +63,16 @@ impl End {
             Kind::Busy { .. } | Kind::NotLeader { .. } => Self::server(Reason::ServerBusy, "busy, try again"),
             Kind::DiskFull | Kind::Quota => Self::server(Reason::QuotaExceeded, "out of space"),
             Kind::Fenced => Self::fenced(),
+            Kind::Corrupt => {
+                Self::server(Reason::ImplementationSpecificError, "stored data is damaged, see the server's log")
+            }
             Kind::Invalid
             | Kind::TooLarge
             | Kind::Denied
             | Kind::NotFound
             | Kind::Unavailable
             | Kind::Unknown
-            | Kind::Unsupported
-            | Kind::Corrupt => Self::server(Reason::ImplementationSpecificError, "the broker is out of reach"),
+            | Kind::Unsupported => Self::server(Reason::ImplementationSpecificError, "the broker is out of reach"),
         }
     }
 
