@@ -25,9 +25,10 @@ if [ ! -f "$cache/librocksdb.a" ]; then
     (
         while sleep 30; do
             done=$(find "$cache/target" -path '*librocksdb-sys*' -name '*.o' 2>/dev/null | wc -l)
-            echo "rocksdb: $done of about 340 files compiled" >&2
+            echo "rocksdb: $done of about 340 files compiled"
         done
-    ) 9>&- &
+        # Not on our output: whoever reads it would wait for the last sleep.
+    ) >&2 9>&- &
     ticker=$!
     trap 'kill "$ticker" 2>/dev/null || true' EXIT
     if ! cargo build --release --locked -p librocksdb-sys --target-dir "$cache/target" >"$cache/build.log" 2>&1; then

@@ -37,7 +37,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.tool {
         None => serve(&cli.serve),
         Some(tool) => {
-            log_to_stderr("warn")?;
+            // A rebuild may take long and says how far it is; the others only look.
+            log_to_stderr(if matches!(tool, Tool::Index(_)) { "info" } else { "warn" })?;
             match run_tool(tool, &mut io::stdout().lock()) {
                 // Somebody read enough: `… | head`.
                 Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {

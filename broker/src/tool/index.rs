@@ -16,9 +16,10 @@ pub(crate) fn rebuild(settings: &Settings, out: &mut dyn Write) -> Result<()> {
     let log = settings.data.join("log");
     let log = inspect(Arc::new(Disk), &log).with_context(|| format!("no log in {}", log.display()))?;
     let first = log.segments().next().context("the log has no segment: nothing to rebuild from")?;
-    check(&log)?;
     {
+        // Under the lock, so that what was checked is what is replayed.
         let _lock = open::lock(&Disk, &settings.data)?;
+        check(&log)?;
         let directory = settings.data.join("index");
         let rebuilt =
             causeway_index::rebuild(&directory, &settings.index(), first, &mut |progress| open::report(&progress))?;

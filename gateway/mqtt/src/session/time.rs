@@ -50,6 +50,7 @@ impl KeepAlive {
         if self.doubted {
             return true;
         }
+        // The moment more counts from now: the timer itself may have been late.
         (self.doubted, self.heard) = (true, now.elapsed.saturating_sub(self.limit.unwrap_or_default()));
         false
     }
