@@ -16,9 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("causeway-replication", &["model", "storage"]),
     ("causeway-local", &["model", "compute", "apply", "storage", "replication"]),
     ("causeway-compute", &["model"]),
+    ("causeway-link", &["model", "compute"]),
     ("causeway-mqtt", &["model", "compute"]),
-    ("causeway-gateway", &["model", "compute", "mqtt"]),
-    ("causeway-broker", &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway"]),
+    ("causeway-gateway", &["model", "compute", "mqtt", "link"]),
+    ("causeway-broker", &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway", "link"]),
     ("causeway-load", &["mqtt"]),
     // Its tests use everything; what they share needs the codec alone.
     ("causeway-tests", &["mqtt"]),

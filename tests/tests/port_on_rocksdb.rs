@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use causeway_compute::port::{Broker, Reply};
+use causeway_compute::port::{Broker, Overview, Reply};
 use causeway_compute::suite::{Stopwatch, World};
 use causeway_index::Db;
 use causeway_local::{Birth, Local, LocalOptions, Started, Stopper, memory, start};
@@ -48,6 +48,10 @@ async fn fresh() -> OnDisk {
 
 impl World for OnDisk {
     fn broker(&self) -> Arc<dyn Broker> {
+        self.local.clone()
+    }
+
+    fn overview(&self) -> Arc<dyn Overview> {
         self.local.clone()
     }
 

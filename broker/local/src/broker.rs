@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use causeway_apply::{Durable, Outcome, read};
-use causeway_compute::port::{Broker, Cluster, Command, Error, Frame, Page, Read, Reply, Session};
+use causeway_compute::port::{Broker, Cluster, Command, Error, Frames, Page, Read, Reply, Session, frames};
 use causeway_model::{Kind, Message, Position, ShardId, Sid};
 use causeway_replication::{Committer, Priority};
 use causeway_storage::Reader;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::command::Rules;
 use crate::duty::{Duties, PutOff};
@@ -35,7 +35,8 @@ pub struct Local<T> {
     pub(crate) dirty: Arc<Dirty>,
     pub(crate) rules: Rules,
     pub(crate) reads: Reads,
-    pub(crate) notify_frames: usize,
+    /// How many frames, and how many bytes of them, a reader of notify may lag behind.
+    pub(crate) notify: (usize, usize),
     pub(crate) duties: Arc<Mutex<Duties<T>>>,
     pub(crate) failed: watch::Receiver<Option<Arc<crate::Error>>>,
 }
@@ -95,7 +96,7 @@ impl<T: Durable> Local<T> {
         &self.reader
     }
 
-    fn error(&self, operation: &'static str, kind: Kind) -> Error {
+    pub(crate) fn error(&self, operation: &'static str, kind: Kind) -> Error {
         Error { operation, shard: self.shard, kind }
     }
 
@@ -110,7 +111,7 @@ impl<T: Durable> Local<T> {
     }
 
     /// Runs a blocking read on the pool.
-    fn blocking<R: Send + 'static>(
+    pub(crate) fn blocking<R: Send + 'static>(
         &self,
         operation: &'static str,
         job: impl FnOnce() -> Result<R, Kind> + Send + 'static,
@@ -205,12 +206,13 @@ impl<T: Durable> Broker for Local<T> {
         self.blocking("session", move || source.session(sid))
     }
 
-    fn notify(&self, shard: ShardId) -> mpsc::Receiver<Arc<Frame>> {
+    fn notify(&self, shard: ShardId) -> Frames {
         if shard == self.shard {
-            self.subscribers.subscribe(self.notify_frames)
+            let (count, bytes) = self.notify;
+            self.subscribers.subscribe(count, bytes)
         } else {
             // Closed at once: nothing will ever come from a shard that is not here.
-            mpsc::channel(1).1
+            frames(1, 0).1
         }
     }
 
@@ -228,7 +230,7 @@ fn stores(command: &Command) -> bool {
     matches!(command, Command::Publish(_) | Command::TopicPut { .. })
 }
 
-fn refuse<R: Send + 'static>(
+pub(crate) fn refuse<R: Send + 'static>(
     operation: &'static str,
     shard: ShardId,
     kind: Kind,

@@ -30,6 +30,7 @@ mod machine;
 pub mod memory;
 mod notify;
 mod outcome;
+mod overview;
 mod read;
 mod settings;
 mod start;

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 
 use causeway_apply::Entered;
-use causeway_compute::port::{EntryFlags, Frame, Notice};
+use causeway_compute::port::{EntryFlags, Frame, FrameSender, Frames, Notice, Offered, frames};
 use causeway_model::{Position, QueueId, ShardId};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// A frame with more content than this says only that it had some.
 const MAX_FRAME_BYTES: usize = 256 << 10;
 
 /// The readers of one shard's frames.
 #[derive(Debug, Default)]
-pub(crate) struct Subscribers(Mutex<Vec<mpsc::Sender<Arc<Frame>>>>);
+pub(crate) struct Subscribers(Mutex<Vec<FrameSender>>);
 
 impl Subscribers {
-    /// A reader of everything from now on; over `capacity` frames behind, it misses some.
-    pub(crate) fn subscribe(&self, capacity: usize) -> mpsc::Receiver<Arc<Frame>> {
-        let (sender, receiver) = mpsc::channel(capacity);
+    /// A reader of everything from now on; over `count` frames or `bytes` of them behind, it misses some.
+    pub(crate) fn subscribe(&self, count: usize, bytes: usize) -> Frames {
+        let (sender, frames) = frames(count, bytes);
         self.0.lock().push(sender);
-        receiver
+        frames
     }
 
     /// Whether anybody listens: without readers no frame needs to be built.
@@ -31,11 +29,7 @@ impl Subscribers {
 
     /// Offers a frame to all. A reader that is full misses it and sees that by the positions of the next one.
     pub(crate) fn send(&self, frame: &Arc<Frame>) {
-        let kept = |sender: &mut mpsc::Sender<_>| match sender.try_send(Arc::clone(frame)) {
-            Ok(()) | Err(TrySendError::Full(_)) => true,
-            Err(TrySendError::Closed(_)) => false,
-        };
-        self.0.lock().retain_mut(kept);
+        self.0.lock().retain(|sender| sender.offer(frame) != Offered::Gone);
     }
 
     /// No more frames will come: readers see the end.

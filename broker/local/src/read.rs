@@ -156,7 +156,7 @@ fn entry(entry: &causeway_apply::Entry) -> Entry {
 }
 
 /// Tables that cannot be read: said once here, since the port's kinds carry no text.
-fn broken(error: &causeway_apply::ApplyError) -> Kind {
+pub(crate) fn broken(error: &causeway_apply::ApplyError) -> Kind {
     tracing::error!(%error, "tables cannot be read");
     if matches!(error, causeway_apply::ApplyError::Damaged { .. }) { Kind::Corrupt } else { Kind::Unavailable }
 }

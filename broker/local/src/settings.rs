@@ -19,6 +19,9 @@ pub struct Settings {
     pub reads: Reads,
     /// Frames that a reader of notify may lag behind before it finds a gap.
     pub notify_frames: usize,
+    /// Bytes of frames that it may lag behind. All readers share the frames; this bounds what one that does not read
+    /// keeps alive.
+    pub notify_bytes: usize,
     /// The leader's duties.
     pub duty: Duty,
     /// The limits that a new cluster is made with; an existing one has its own in the log.
@@ -99,6 +102,7 @@ impl Default for Settings {
                 retry_after: Duration::from_millis(20),
             },
             notify_frames: 1024,
+            notify_bytes: 8 << 20,
             duty: Duty { interval: Some(Duration::from_secs(1)), check_every: Duration::from_mins(1) },
             limits: Limits::default(),
             log: causeway_storage::Options::default(),

@@ -105,7 +105,7 @@ pub fn start<T: Durable>(options: LocalOptions<T>, progress: &mut dyn FnMut(Prog
     }
     let rules = Rules { message_bytes: settings.message_bytes, session_expiry: settings.retention.min_age };
     let Parts { view, subscribers, dirty, failed, stopper, .. } = parts;
-    let (reads, notify_frames) = (settings.reads, settings.notify_frames);
+    let (reads, notify) = (settings.reads, (settings.notify_frames, settings.notify_bytes));
     let local = Local {
         cluster,
         shard,
@@ -118,7 +118,7 @@ pub fn start<T: Durable>(options: LocalOptions<T>, progress: &mut dyn FnMut(Prog
         dirty,
         rules,
         reads,
-        notify_frames,
+        notify,
         duties,
         failed,
     };

@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use causeway_compute::metrics::Metrics;
 use causeway_compute::notify::{Hub, Mailbox};
-use causeway_compute::port::{Broker, Cluster, Command, EntryFlags, Error, Frame, Notice, Page, Read, Reply, Session};
+use causeway_compute::port::{
+    Broker, Cluster, Command, EntryFlags, Error, Frame, FrameSender, Frames, Notice, Offered, Page, Read, Reply,
+    Session, frames,
+};
 use causeway_compute::process::Process;
 use causeway_model::{HashKey, Kind, Lineage, Message, Position, QueueId, QueueKind, ShardId, Sid};
 use divan::Bencher;
@@ -19,7 +22,6 @@ use divan::counter::ItemsCount;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 fn main() {
     divan::main();
@@ -30,7 +32,7 @@ const KEY: HashKey = HashKey([9; 16]);
 
 #[derive(Default)]
 struct Source {
-    frames: Mutex<Option<mpsc::Sender<Arc<Frame>>>>,
+    frames: Mutex<Option<Arc<FrameSender>>>,
     applied: AtomicU64,
 }
 
@@ -50,10 +52,10 @@ impl Broker for Source {
     fn session(&self, shard: ShardId, _: Sid) -> BoxFuture<'static, Result<Session, Error>> {
         unsupported(shard)
     }
-    fn notify(&self, _: ShardId) -> mpsc::Receiver<Arc<Frame>> {
-        let (sender, receiver) = mpsc::channel(16);
-        *self.frames.lock() = Some(sender);
-        receiver
+    fn notify(&self, _: ShardId) -> Frames {
+        let (sender, frames) = frames(16, usize::MAX);
+        *self.frames.lock() = Some(Arc::new(sender));
+        frames
     }
     fn applied(&self, _: ShardId) -> Position {
         Position(self.applied.load(Ordering::Relaxed))
@@ -119,7 +121,7 @@ impl Bench {
         self.source.applied.store(to.0, Ordering::Relaxed);
         let sender = self.source.frames.lock().clone().unwrap();
         self.runtime.block_on(async {
-            sender.send(frame).await.unwrap();
+            assert_eq!(sender.offer(&frame), Offered::Taken);
             while self.hub.dispatched(SHARD) < to {
                 tokio::task::yield_now().await;
             }

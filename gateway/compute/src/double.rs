@@ -9,9 +9,12 @@ use causeway_model::{
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
-use crate::port::{Broker, Cluster, Command, EntryFlags, Error, Frame, Notice, Page, Read, Reply, Session};
+use crate::port::{
+    Broker, Cluster, Command, EntryFlags, Error, Frame, FrameSender, Frames, Notice, Offered, Page, Read, Reply,
+    Session, frames,
+};
 use crate::process::Process;
 
 pub(crate) struct Double {
@@ -23,7 +26,7 @@ pub(crate) struct Double {
 #[derive(Default)]
 struct State {
     applied: HashMap<ShardId, Position>,
-    streams: HashMap<ShardId, Vec<mpsc::Sender<Arc<Frame>>>>,
+    streams: HashMap<ShardId, Vec<Arc<FrameSender>>>,
     proposals: VecDeque<Proposal>,
     messages: HashMap<(ShardId, Position), Arc<Message>>,
     fetched: Vec<Position>,
@@ -61,7 +64,7 @@ impl Double {
         self.set_applied(frame.shard.0, frame.to.0);
         let stream = self.state.lock().streams.get(&frame.shard).and_then(|streams| streams.last().cloned());
         match stream {
-            Some(stream) => stream.send(Arc::new(frame)).await.is_ok(),
+            Some(stream) => stream.offer(&Arc::new(frame)) == Offered::Taken,
             None => false,
         }
     }
@@ -132,10 +135,10 @@ impl Broker for Double {
         Box::pin(std::future::ready(Err(Error { operation: "session", shard, kind: Kind::Unsupported })))
     }
 
-    fn notify(&self, shard: ShardId) -> mpsc::Receiver<Arc<Frame>> {
-        let (sender, receiver) = mpsc::channel(64);
-        self.state.lock().streams.entry(shard).or_default().push(sender);
-        receiver
+    fn notify(&self, shard: ShardId) -> Frames {
+        let (sender, frames) = frames(64, usize::MAX);
+        self.state.lock().streams.entry(shard).or_default().push(Arc::new(sender));
+        frames
     }
 
     fn applied(&self, shard: ShardId) -> Position {

@@ -27,13 +27,12 @@ use std::time::Duration;
 
 use causeway_model::{Position, QueueId, ShardId};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::mailbox::Shared;
 use self::table::{Delivery, STEP, Step, Table};
 use crate::metrics::NotifyMetrics;
-use crate::port::{Broker, Frame};
+use crate::port::{Broker, Frames};
 use crate::task::{Kind, Tasks};
 
 pub use self::mailbox::{Hint, Mailbox, Matched, Taken};
@@ -157,7 +156,7 @@ impl Hub {
         self.shards.get(id.0 as usize)
     }
 
-    async fn run(&self, shard: ShardId, mut frames: mpsc::Receiver<Arc<Frame>>) {
+    async fn run(&self, shard: ShardId, mut frames: Frames) {
         let Some(shard) = self.shard(shard) else { return };
         loop {
             self.follow(shard, &mut frames).await;
@@ -170,7 +169,7 @@ impl Hub {
     }
 
     /// Until the stream ends.
-    async fn follow(&self, shard: &Shard, frames: &mut mpsc::Receiver<Arc<Frame>>) {
+    async fn follow(&self, shard: &Shard, frames: &mut Frames) {
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;

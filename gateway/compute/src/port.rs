@@ -15,15 +15,18 @@ use std::sync::Arc;
 
 use causeway_model::{HashKey, Kind, Lineage, Message, Namespace, Position, QueueId, ShardId, Sid};
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 
 mod command;
 mod frame;
+mod member;
+mod overview;
 mod page;
 mod reply;
 
 pub use command::{CloseReason, Command, GatewayEvent, Interest, LaneProgress, Owner, SessionOpen, Subscribe, Will};
-pub use frame::{Frame, Notice};
+pub use frame::{Frame, FrameSender, Frames, Notice, Offered, frames};
+pub use member::{Lease, Map, MapEpoch, Member, Members};
+pub use overview::{ClientSession, GatewayState, Overview, ShardStatus};
 pub use page::{Entry, EntryFlags, Page, QueueRef, Read};
 pub use reply::{FlightState, InFlight, Lane, Opened, Rejected, Reply, Session, Subscription};
 
@@ -101,7 +104,7 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Frames of everything applied from now on, one a batch. The first frame's `from` is where they begin. A reader
     /// that falls behind finds a gap, never a frame out of order.
-    fn notify(&self, shard: ShardId) -> mpsc::Receiver<Arc<Frame>>;
+    fn notify(&self, shard: ShardId) -> Frames;
 
     /// Everything up to here is applied and readable.
     fn applied(&self, shard: ShardId) -> Position;

@@ -5,19 +5,20 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use causeway_compute::admin::{self, Admin};
-use causeway_compute::port::{Cluster, Command, Error as PortError, Frame, Opened, Page, Read, Reply, Session};
+use causeway_compute::port::{
+    Cluster, Command, Error as PortError, FrameSender, Frames, Opened, Page, Read, Reply, Session, frames,
+};
 use causeway_model::{Epoch, HashKey, Kind, Lineage, Message, Position, ShardId, Sid, SystemClock};
 use futures_util::future::{BoxFuture, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::{Mqtt, routes};
 
 /// Keeps its streams of frames open and silent.
 #[derive(Default)]
-struct Grants(Mutex<Vec<mpsc::Sender<Arc<Frame>>>>);
+struct Grants(Mutex<Vec<FrameSender>>);
 
 impl Broker for Grants {
     fn cluster(&self) -> Cluster {
@@ -49,10 +50,10 @@ impl Broker for Grants {
     fn session(&self, _: ShardId, _: Sid) -> BoxFuture<'static, Result<Session, PortError>> {
         Box::pin(ready(Ok(Session::default())))
     }
-    fn notify(&self, _: ShardId) -> mpsc::Receiver<Arc<Frame>> {
-        let (sender, receiver) = mpsc::channel(1);
+    fn notify(&self, _: ShardId) -> Frames {
+        let (sender, frames) = frames(1, 0);
         self.0.lock().unwrap().push(sender);
-        receiver
+        frames
     }
     fn applied(&self, _: ShardId) -> Position {
         Position(0)

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use causeway_apply::Twin;
-use causeway_compute::port::{Broker, Reply};
+use causeway_compute::port::{Broker, Overview, Reply};
 use causeway_compute::suite::{Stopwatch, World};
 use causeway_local::memory::{self, Memory};
 use causeway_local::{Local, Started, Stopper};
@@ -35,6 +35,10 @@ async fn fresh() -> InMemory {
 
 impl World for InMemory {
     fn broker(&self) -> Arc<dyn Broker> {
+        self.local.clone()
+    }
+
+    fn overview(&self) -> Arc<dyn Overview> {
         self.local.clone()
     }
 

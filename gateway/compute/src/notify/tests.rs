@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::table::Step;
 use super::*;
 use crate::double::{Double, frame, process, queue};
+use crate::port::Frame;
 
 const SHARD: ShardId = ShardId(0);
 

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use causeway_model::{Position, ShardId};
 use futures_util::future::BoxFuture;
 
-use crate::port::Broker;
+use crate::port::{Broker, Overview};
 
 mod client;
 pub mod fetch;
 pub mod interest;
 pub mod notify;
+pub mod overview;
 pub mod propose;
 pub mod read;
 pub mod session;
@@ -30,6 +31,9 @@ pub use stopwatch::{Stalled, Stopwatch};
 pub trait World: Send + Sync + 'static {
     /// The port.
     fn broker(&self) -> Arc<dyn Broker>;
+
+    /// The same cluster as people see it.
+    fn overview(&self) -> Arc<dyn Overview>;
 
     /// The largest message body that a publish may carry; the suite goes one byte over it, plus the message's other
     /// fields.
@@ -88,6 +92,9 @@ macro_rules! broker_suite {
             notify: a_reader_that_falls_behind_finds_a_gap_and_reads_the_rest;
             notify: a_large_batch_is_collapsed_and_readable;
             notify: a_reader_that_leaves_disturbs_nobody;
+            overview: a_client_has_the_session_that_it_opened_last;
+            overview: gateways_are_joined_until_they_are_lost;
+            overview: a_shard_says_where_it_stands;
         }
     };
     (@each $fresh:path; $($area:ident: $name:ident;)*) => {$(

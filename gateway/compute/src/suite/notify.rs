@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use causeway_model::{Namespace, Position, QueueId, QueueKind};
-use tokio::sync::mpsc::Receiver;
 
 use super::World;
 use super::client::{Client, filter, gateway, message, numbered, published, texts};
-use crate::port::{Command, Frame};
+use crate::port::{Command, Frame, Frames};
 
 /// Reads frames until everything up to `upto` was in one; each must follow on the one before.
-async fn until(frames: &mut Receiver<Arc<Frame>>, upto: Position) -> Vec<Arc<Frame>> {
+async fn until(frames: &mut Frames, upto: Position) -> Vec<Arc<Frame>> {
     let mut got: Vec<Arc<Frame>> = Vec::new();
     loop {
         let frame = frames.recv().await.unwrap();
@@ -100,7 +99,7 @@ pub async fn a_reader_that_falls_behind_finds_a_gap_and_reads_the_rest(world: &i
     let (mut at, mut gaps) = (start, 0);
     let end = client.broker.applied(client.shard);
     while at < end {
-        let frame = if let Ok(frame) = slow.try_recv() {
+        let frame = if let Some(frame) = slow.try_recv() {
             frame
         } else {
             // It has drained what fitted; the next frame shows where it stands.

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use causeway_compute::port::{Broker, Cluster, Command, Error, Frame, Page, Read, Reply, Session};
+use causeway_compute::port::{Broker, Cluster, Command, Error, Frames, Page, Read, Reply, Session};
 use causeway_model::{Kind, Message, Position, ShardId, Sid};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 /// What becomes of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +74,7 @@ impl Broker for Gate {
         self.inner.session(shard, sid)
     }
 
-    fn notify(&self, shard: ShardId) -> mpsc::Receiver<Arc<Frame>> {
+    fn notify(&self, shard: ShardId) -> Frames {
         self.inner.notify(shard)
     }
 
