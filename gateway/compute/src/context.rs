@@ -49,12 +49,11 @@ impl Context {
         cache_window: u64,
     ) -> Arc<Self> {
         let cluster = broker.cluster();
-        let (hits, misses) = (metrics.cache_hits.clone(), metrics.cache_misses.clone());
         Arc::new(Self {
             hub: Hub::start(Arc::clone(&broker), &tasks, metrics.notify.clone()),
             registry: Registry::new(cluster, metrics.clients_online.clone()),
             interest: Interests::start(Arc::clone(&broker), incarnation, &tasks, metrics.interest_filters.clone()),
-            messages: Arc::new(Messages::new(Arc::clone(&broker), cache_window, hits, misses)),
+            messages: Arc::new(Messages::new(Arc::clone(&broker), cache_window, metrics.cache.clone())),
             broker,
             cluster,
             clock,

@@ -30,6 +30,7 @@ struct State {
     proposals: VecDeque<Proposal>,
     messages: HashMap<(ShardId, Position), Arc<Message>>,
     fetched: Vec<Position>,
+    hold: Option<oneshot::Receiver<bool>>,
 }
 
 pub(crate) struct Proposal {
@@ -97,6 +98,13 @@ impl Double {
         self.state.lock().messages.insert((ShardId(shard), Position(position)), Arc::new(message));
     }
 
+    /// The next fetch waits for the word: true, and it is answered; false, and it fails.
+    pub(crate) fn hold_fetch(&self) -> oneshot::Sender<bool> {
+        let (word, hold) = oneshot::channel();
+        self.state.lock().hold = Some(hold);
+        word
+    }
+
     /// What was asked for since the last call.
     pub(crate) fn fetched(&self) -> Vec<Position> {
         std::mem::take(&mut self.state.lock().fetched)
@@ -128,7 +136,9 @@ impl Broker for Double {
         let mut state = self.state.lock();
         let messages = positions.iter().map(|position| state.messages.get(&(shard, *position)).cloned()).collect();
         state.fetched.extend(positions);
-        Box::pin(std::future::ready(Ok(messages)))
+        let Some(hold) = state.hold.take() else { return Box::pin(std::future::ready(Ok(messages))) };
+        let failed = Error { operation: "fetch", shard, kind: Kind::Unavailable };
+        Box::pin(async move { if hold.await == Ok(true) { Ok(messages) } else { Err(failed) } })
     }
 
     fn session(&self, shard: ShardId, _: Sid) -> BoxFuture<'static, Result<Session, Error>> {

@@ -18,10 +18,19 @@ pub struct Metrics {
     pub clients_online: IntGauge,
     /// Wildcards that are indexed for volatile sessions.
     pub interest_filters: IntGauge,
-    /// Messages that the cache answered.
-    pub cache_hits: IntCounter,
-    /// Messages that the broker had to be asked for.
-    pub cache_misses: IntCounter,
+    /// The queue cache.
+    pub cache: CacheMetrics,
+}
+
+/// See [`Metrics::cache`].
+#[derive(Clone, Debug)]
+pub struct CacheMetrics {
+    /// Messages that were there, or on their way for somebody else.
+    pub hits: IntCounter,
+    /// Messages that the broker was asked for and that were kept: one read each.
+    pub misses: IntCounter,
+    /// Messages older than the window: read for one reader and not kept.
+    pub direct: IntCounter,
 }
 
 /// See [`Metrics::listeners`].
@@ -80,8 +89,17 @@ impl Metrics {
             task: TaskMetrics::register(registry)?,
             clients_online: gauge(registry, "clients_online", "Clients with a session on this gateway.")?,
             interest_filters: gauge(registry, "interest_filters", "Wildcards indexed for volatile sessions.")?,
-            cache_hits: counter(registry, "message_cache_hits_total", "Messages the cache answered.")?,
-            cache_misses: counter(registry, "message_cache_misses_total", "Messages the broker was asked for.")?,
+            cache: CacheMetrics::register(registry)?,
+        })
+    }
+}
+
+impl CacheMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            hits: counter(registry, "message_cache_hits_total", "Messages there, or on their way already.")?,
+            misses: counter(registry, "message_cache_misses_total", "Messages read from the broker and kept.")?,
+            direct: counter(registry, "message_cache_direct_total", "Messages read for one lagging reader.")?,
         })
     }
 }
