@@ -116,12 +116,12 @@ impl Bench {
         Arc::new(Frame { shard: SHARD, from, to: Position(*at), collapsed: false, notices, queues })
     }
 
-    fn hand_out(&self, frame: Arc<Frame>) {
+    fn hand_out(&self, frame: &Arc<Frame>) {
         let to = frame.to;
         self.source.applied.store(to.0, Ordering::Relaxed);
         let sender = self.source.frames.lock().clone().unwrap();
         self.runtime.block_on(async {
-            assert_eq!(sender.offer(&frame), Offered::Taken);
+            assert_eq!(sender.offer(frame), Offered::Taken);
             while self.hub.dispatched(SHARD) < to {
                 tokio::task::yield_now().await;
             }
@@ -152,7 +152,7 @@ fn fan_out(bencher: Bencher<'_, '_>, (subscribers, messages): (usize, usize)) {
             empty(&mailboxes);
             bench.frame((0..messages).map(|_| vec![queue(0)]))
         })
-        .bench_local_values(|frame| bench.hand_out(frame));
+        .bench_local_values(|frame| bench.hand_out(&frame));
 }
 
 /// A topic for each subscriber; a frame of 100 messages.
@@ -170,7 +170,7 @@ fn point_to_point(bencher: Bencher<'_, '_>, topics: usize) {
                 vec![queue(next)]
             }))
         })
-        .bench_local_values(|frame| bench.hand_out(frame));
+        .bench_local_values(|frame| bench.hand_out(&frame));
 }
 
 /// Messages to topics that nobody waits for, while others wait for 100,000 topics; three queues a message.
@@ -187,7 +187,7 @@ fn nobody_waits(bencher: Bencher<'_, '_>) {
                 (next..next + 3).map(queue).collect()
             }))
         })
-        .bench_local_values(|frame| bench.hand_out(frame));
+        .bench_local_values(|frame| bench.hand_out(&frame));
 }
 
 /// Subscribers that never take: each message only moves their marks.
@@ -198,7 +198,7 @@ fn nobody_reads(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(200_000_usize))
         .with_inputs(|| bench.frame((0..20).map(|_| vec![queue(0)])))
-        .bench_local_values(|frame| bench.hand_out(frame));
+        .bench_local_values(|frame| bench.hand_out(&frame));
 }
 
 /// A connection's share: a mailbox, one queue of its own and one that 10,000 others have, and its end.

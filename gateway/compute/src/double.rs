@@ -61,7 +61,7 @@ impl Double {
     }
 
     /// Sends a frame to the newest stream; false where nobody asked for one.
-    pub(crate) async fn send(&self, frame: Frame) -> bool {
+    pub(crate) fn send(&self, frame: Frame) -> bool {
         self.set_applied(frame.shard.0, frame.to.0);
         let stream = self.state.lock().streams.get(&frame.shard).and_then(|streams| streams.last().cloned());
         match stream {
