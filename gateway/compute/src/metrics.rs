@@ -3,6 +3,7 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::port::Map;
 use crate::task::Kind;
 
 /// Handles of everything counted in this crate. Cheap to clone.
@@ -14,6 +15,8 @@ pub struct Metrics {
     pub notify: NotifyMetrics,
     /// Tasks.
     pub task: TaskMetrics,
+    /// Membership.
+    pub members: MembersMetrics,
     /// Clients with a session on this gateway.
     pub clients_online: IntGauge,
     /// Wildcards that are indexed for volatile sessions.
@@ -70,6 +73,17 @@ pub struct NotifyMetrics {
     pub dispatch: Histogram,
 }
 
+/// See [`Metrics::members`].
+#[derive(Clone, Debug)]
+pub struct MembersMetrics {
+    /// Gateways in the newest map that this process has.
+    pub members: IntGauge,
+    /// Beats of this gateway that were not answered with a lease.
+    pub beats_failed: IntCounter,
+    /// Gateways that this broker declared lost: silent ones and those that left.
+    pub declared_lost: IntCounter,
+}
+
 /// See [`Metrics::task`].
 #[derive(Clone, Debug)]
 pub struct TaskMetrics {
@@ -87,6 +101,7 @@ impl Metrics {
             listeners: ListenersMetrics::register(registry)?,
             notify: NotifyMetrics::register(registry)?,
             task: TaskMetrics::register(registry)?,
+            members: MembersMetrics::register(registry)?,
             clients_online: gauge(registry, "clients_online", "Clients with a session on this gateway.")?,
             interest_filters: gauge(registry, "interest_filters", "Wildcards indexed for volatile sessions.")?,
             cache: CacheMetrics::register(registry)?,
@@ -144,6 +159,20 @@ impl NotifyMetrics {
             overflows: counter(registry, "notify_overflows_total", "Full mailboxes that forgot their hints.")?,
             dispatch,
         })
+    }
+}
+
+impl MembersMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            members: gauge(registry, "gateways", "Gateways in the newest map that this process has.")?,
+            beats_failed: counter(registry, "gateway_beats_failed_total", "Beats not answered with a lease.")?,
+            declared_lost: counter(registry, "gateways_lost_total", "Gateways that this broker declared lost.")?,
+        })
+    }
+
+    pub(crate) fn members(&self, map: &Map) {
+        self.members.set(i64::try_from(map.members.len()).unwrap_or(i64::MAX));
     }
 }
 

@@ -5,10 +5,13 @@
 //! |---|---|---|---|
 //! | `Accept` | process stops | process stops: nobody could connect | never: it ends when drain begins |
 //! | `Connection` | that client is disconnected | the client is gone | the client sees its socket close; its session has its last `Progress` |
+//! | `Evict` | process stops: a drain would ask nobody to go | process stops | never: its pace ends well before the deadline |
 //! | `Progress` | process stops: cursors would stand still unseen | process stops | cursors as of the last record: redelivery |
 //! | `Dispatch` | process stops: subscribers would wait for ever | process stops | nothing: hints are volatile |
 //! | `Interest`, `Settle` | process stops: wildcards would leak or never start | `Settle` is done | nothing: `Gateway{lost}` cleans up |
+//! | `Lease` | process stops: gateways would be lost unseen, or never | a gateway's run ended: fenced, or it left | nothing: the lease runs out |
 //! | `Admin` | process stops: probes would lie | process stops | nothing |
+//! | `AdminConnection` | that connection is closed | who asked is gone | nothing |
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,8 @@ pub enum Kind {
     Accept,
     /// Serves one client.
     Connection,
+    /// Asks clients to go in a drain, at its pace.
+    Evict,
     /// Logs the progress of many sessions, lazily.
     Progress,
     /// Hands the frames of one shard to mailboxes.
@@ -41,8 +46,12 @@ pub enum Kind {
     Interest,
     /// Awaits the outcome of one proposal and writes it down.
     Settle,
+    /// Beats for a gateway, or counts the beats of all.
+    Lease,
     /// Serves admin HTTP.
     Admin,
+    /// Serves one connection of admin HTTP.
+    AdminConnection,
 }
 
 /// How far a failure reaches.
@@ -65,45 +74,67 @@ pub enum Wave {
 
 impl Kind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 7] =
-        [Self::Accept, Self::Connection, Self::Progress, Self::Dispatch, Self::Interest, Self::Settle, Self::Admin];
+    pub const ALL: [Self; 10] = [
+        Self::Accept,
+        Self::Connection,
+        Self::Evict,
+        Self::Progress,
+        Self::Dispatch,
+        Self::Interest,
+        Self::Settle,
+        Self::Lease,
+        Self::Admin,
+        Self::AdminConnection,
+    ];
 
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
             Self::Connection => "connection",
+            Self::Evict => "evict",
             Self::Progress => "progress",
             Self::Dispatch => "dispatch",
             Self::Interest => "interest",
             Self::Settle => "settle",
+            Self::Lease => "lease",
             Self::Admin => "admin",
+            Self::AdminConnection => "admin_connection",
         }
     }
 
     /// What a panic or an error of such a task affects.
     pub fn on_failure(self) -> Reach {
         match self {
-            Self::Connection => Reach::Task,
-            Self::Accept | Self::Progress | Self::Dispatch | Self::Interest | Self::Settle | Self::Admin => {
-                Reach::Process
-            }
+            Self::Connection | Self::AdminConnection => Reach::Task,
+            Self::Accept
+            | Self::Evict
+            | Self::Progress
+            | Self::Dispatch
+            | Self::Interest
+            | Self::Settle
+            | Self::Lease
+            | Self::Admin => Reach::Process,
         }
     }
 
     /// What it means that such a task ends although nothing asked it to.
     pub fn on_end(self) -> Reach {
         match self {
-            Self::Connection | Self::Settle => Reach::Task,
-            Self::Accept | Self::Progress | Self::Dispatch | Self::Interest | Self::Admin => Reach::Process,
+            Self::Connection | Self::AdminConnection | Self::Settle | Self::Lease => Reach::Task,
+            Self::Accept | Self::Evict | Self::Progress | Self::Dispatch | Self::Interest | Self::Admin => {
+                Reach::Process
+            }
         }
     }
 
     /// When it ends in a drain.
     pub fn wave(self) -> Wave {
         match self {
-            Self::Accept | Self::Connection | Self::Progress => Wave::Front,
-            Self::Dispatch | Self::Interest | Self::Settle | Self::Admin => Wave::Back,
+            Self::Accept | Self::Connection | Self::Evict | Self::Progress => Wave::Front,
+            Self::Dispatch | Self::Interest | Self::Settle | Self::Lease | Self::Admin | Self::AdminConnection => {
+                Wave::Back
+            }
         }
     }
 }
