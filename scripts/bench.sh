@@ -3,7 +3,8 @@
 #
 #   BENCH_SECONDS=5        measured seconds of each timed scenario
 #   BENCH_WARMUP=1         seconds of load before that
-#   BENCH_SERVERS="…"      which servers, of: causeway mosquitto mosquitto-persist nats nats-sync rumqttd
+#   BENCH_SERVERS="…"      which servers, of: causeway causeway-1-gateway causeway-2-gateways mosquitto
+#                          mosquitto-persist nats nats-sync rumqttd
 #   BENCH_SCENARIOS="…"    which scenarios, of those in the list below
 #   BENCH_TOPICS=1000000   distinct topics
 #   BENCH_CONNECTIONS=10000
@@ -19,8 +20,8 @@ seconds=${BENCH_SECONDS:-5}
 warm_up=${BENCH_WARMUP:-1}
 topics=${BENCH_TOPICS:-1000000}
 connections=${BENCH_CONNECTIONS:-10000}
-read -ra wanted <<<"${BENCH_SERVERS:-causeway mosquitto mosquitto-persist nats nats-sync rumqttd}"
-read -ra scenarios <<<"${BENCH_SCENARIOS:-p2p-qos1 p2p-qos0 p2p-qos2 fanout-qos0 fanout-qos1 publish-1 publish-20 publish-100 topics connect durable}"
+read -ra wanted <<<"${BENCH_SERVERS:-causeway causeway-1-gateway causeway-2-gateways mosquitto mosquitto-persist nats nats-sync rumqttd}"
+read -ra scenarios <<<"${BENCH_SCENARIOS:-p2p-qos1 p2p-qos0 p2p-qos2 fanout-qos0 fanout-qos1 fanout-1000 publish-1 publish-20 publish-100 topics connect durable}"
 out=${BENCH_OUT:-docs/benchmarks.md}
 cache="${CAUSEWAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway}"
 
@@ -48,6 +49,33 @@ free_port() {
 start_causeway() {
     exec target/release/causeway-broker --data "$1/data" --mqtt "127.0.0.1:$2" --admin "127.0.0.1:$(free_port)"
 }
+
+# A broker without protocols, and gateways before it: the first on PORT, a second one on a port of its own. It writes
+# what the measurements need: the processes to DIR/pids, the second gateway's address to DIR/also.
+start_gateways() {
+    local link gateway
+    link=127.0.0.1:$(free_port)
+    printf '%s\n' "data = \"$1/data\"" '[mqtt]' 'bind = []' '[link]' "bind = \"$link\"" '[admin]' 'bind = "127.0.0.1:0"' >"$1/broker.toml"
+    trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+    trap 'exit 143' TERM
+    target/release/causeway-broker --config "$1/broker.toml" &
+    echo $! >"$1/pids"
+    for ((gateway = 1; gateway <= $3; gateway++)); do
+        local port=$2
+        if [ "$gateway" -gt 1 ]; then
+            port=$(free_port)
+            echo "127.0.0.1:$port" >"$1/also"
+        fi
+        target/release/causeway-gateway --name "gateway-$gateway" --broker "$link" --mqtt "127.0.0.1:$port" --admin 127.0.0.1:0 &
+        echo $! >>"$1/pids"
+        [ "$gateway" -eq 1 ] || "$load" wait --target "127.0.0.1:$port" --timeout 60 >/dev/null
+    done
+    wait
+}
+
+start_causeway_1_gateway() { start_gateways "$1" "$2" 1; }
+
+start_causeway_2_gateways() { start_gateways "$1" "$2" 2; }
 
 start_mosquitto() {
     printf '%s\n' "listener $2 127.0.0.1" 'allow_anonymous true' >"$1/conf"
@@ -130,6 +158,8 @@ stop() {
         sleep 0.1
     done
     kill -KILL "$server_pid" 2>/dev/null || true
+    # Of a system of several, what its shell could not end any more.
+    [ ! -e "$dir/pids" ] || xargs kill -KILL <"$dir/pids" 2>/dev/null || true
     server_pid=
 }
 
@@ -144,10 +174,10 @@ trap 'exit 130' INT TERM
 
 build() {
     local packages=(--package causeway-load)
-    if [[ " ${wanted[*]} " == *" causeway "* ]]; then
+    if [[ " ${wanted[*]} " == *" causeway"* ]]; then
         ROCKSDB_LIB_DIR=$(scripts/rocksdb.sh)
         export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
-        packages+=(--package causeway-broker)
+        packages+=(--package causeway-broker --package causeway-gateway)
     fi
     say "building (release)"
     cargo build --locked --release --quiet "${packages[@]}"
@@ -175,7 +205,7 @@ install_peers() {
 # Whether SERVER can run here; says so if it cannot.
 available() {
     case $1 in
-        causeway) return 0 ;;
+        causeway*) return 0 ;;
         mosquitto | mosquitto-persist) command -v mosquitto >/dev/null || { say "mosquitto is absent: left out"; return 1; } ;;
         nats) command -v nats-server >/dev/null || { say "nats-server is absent: left out"; return 1; } ;;
         nats-sync)
@@ -192,6 +222,8 @@ available() {
 version_of() {
     case $1 in
         causeway) echo "commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD -- || echo ', with local changes')" ;;
+        causeway-1-gateway) echo "the same commit: a broker without protocols and one \`causeway-gateway\` before it" ;;
+        causeway-2-gateways) echo "the same with two gateways; connections are spread over both" ;;
         mosquitto) mosquitto -h | sed -n '1s/mosquitto version //p' ;;
         mosquitto-persist) echo "the same with \`persistence true\`, unlimited queues" ;;
         nats) echo "$(nats-server --version | sed 's/.*v//'), JetStream on files; writes are synced at intervals, not before PUBACK" ;;
@@ -208,7 +240,28 @@ run_load() {
 }
 
 measure() {
-    run_load "$@" --pid "$server_pid"
+    local pid processes=()
+    for pid in $(cat "$dir/pids" 2>/dev/null || echo "$server_pid"); do processes+=(--pid "$pid"); done
+    run_load "$@" "${processes[@]}"
+}
+
+# The same over all servers of the system.
+measure_spread() {
+    local also=()
+    [ ! -e "$dir/also" ] || also=(--also "$(cat "$dir/also")")
+    measure "$@" "${also[@]}"
+}
+
+# What a server is there to be compared in: gateways cost a hop, so what a hop has no part in is left out.
+takes_part() {
+    case $1:$2 in
+        causeway-1-gateway:p2p-qos[01] | causeway-1-gateway:publish-*) return 0 ;;
+        causeway-2-gateways:p2p-qos[01] | causeway-2-gateways:fanout-1000) return 0 ;;
+        causeway-*) return 1 ;;
+        causeway:fanout-1000) return 0 ;;
+        *:fanout-1000) return 1 ;;
+        *) return 0 ;;
+    esac
 }
 
 measure_disk() {
@@ -219,11 +272,12 @@ timed=(--seconds "$seconds" --warm-up "$warm_up")
 
 scenario() {
     case $1 in
-        p2p-qos0) measure p2p --qos 0 --window 50 "${timed[@]}" ;;
-        p2p-qos1) measure p2p --qos 1 --window 20 "${timed[@]}" ;;
-        p2p-qos2) measure p2p --qos 2 --window 20 "${timed[@]}" ;;
-        fanout-qos0) measure fanout --qos 0 "${timed[@]}" ;;
-        fanout-qos1) measure fanout --qos 1 "${timed[@]}" ;;
+        p2p-qos0) measure_spread p2p --qos 0 --window 50 "${timed[@]}" ;;
+        p2p-qos1) measure_spread p2p --qos 1 --window 20 "${timed[@]}" ;;
+        p2p-qos2) measure_spread p2p --qos 2 --window 20 "${timed[@]}" ;;
+        fanout-qos0) measure_spread fanout --qos 0 "${timed[@]}" ;;
+        fanout-qos1) measure_spread fanout --qos 1 "${timed[@]}" ;;
+        fanout-1000) measure_spread fanout --subscribers 1000 --qos 1 "${timed[@]}" ;;
         publish-*) measure publish --window "${1#publish-}" "${timed[@]}" ;;
         connect) measure connect --connections "$connections" ;;
         topics) many_topics ;;
@@ -318,8 +372,9 @@ measure_disk
 step=0
 for scenario in "${scenarios[@]}"; do
     for server in "${servers[@]}"; do
+        takes_part "$server" "$scenario" || continue
         step=$((step + 1))
-        say "[$step/$((${#scenarios[@]} * ${#servers[@]}))] $scenario: $server"
+        say "[$step] $scenario: $server"
         dir=$work/$step
         port=$(free_port)
         mkdir "$dir"
