@@ -9,11 +9,14 @@
 //!
 //! It answers until the very end of a drain, so that a probe never mistakes a drain for a crash.
 
+mod access;
+mod server;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

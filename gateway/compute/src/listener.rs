@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::ListenerMetrics;
-use crate::task::{Kind, Tasks};
+use crate::task::{Kind, Tasks, Wave};
 
 /// Connections that the kernel may hold until they are accepted: a burst of a tenth of a second at 10 k a second.
 const BACKLOG: u32 = 1024;
@@ -85,10 +85,6 @@ impl Listener {
         self.address
     }
 
-    pub(crate) fn into_socket(self) -> TcpListener {
-        self.socket
-    }
-
     /// Accepts until drain begins; `connection` makes the future that serves a client.
     pub fn serve<F>(
         self,
@@ -99,8 +95,22 @@ impl Listener {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let accept = Accept { limit, metrics, tasks: tasks.clone(), connection };
+        let accept = Accept { wave: Wave::Front, limit, metrics, tasks: tasks.clone(), connection };
         tasks.spawn(Kind::Accept, async move { accept.run(&self.socket).await });
+    }
+
+    /// The same for admin HTTP, which accepts until the drain closes: probes are answered to the end.
+    pub(crate) fn serve_admin<F>(
+        self,
+        limit: Limit,
+        metrics: ListenerMetrics,
+        tasks: &Tasks,
+        connection: impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let accept = Accept { wave: Wave::Back, limit, metrics, tasks: tasks.clone(), connection };
+        tasks.spawn(Kind::Admin, async move { accept.run(&self.socket).await });
     }
 }
 
@@ -122,6 +132,8 @@ impl Source for TcpListener {
 }
 
 struct Accept<C> {
+    /// When it ends in a drain, and its connections.
+    wave: Wave,
     limit: Limit,
     metrics: ListenerMetrics,
     tasks: Tasks,
@@ -134,11 +146,11 @@ impl<C> Accept<C> {
         C: Fn(S::Stream, SocketAddr) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut begun = std::pin::pin!(self.tasks.drain().begun());
+        let mut end = std::pin::pin!(self.end());
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut begun => return,
+                () = &mut end => return,
                 accepted = source.accept() => accepted,
             };
             match accepted {
@@ -148,11 +160,18 @@ impl<C> Accept<C> {
                     self.metrics.errors.inc();
                     tracing::warn!(%error, "accept failed, trying again");
                     tokio::select! {
-                        () = &mut begun => return,
+                        () = &mut end => return,
                         () = tokio::time::sleep(PAUSE) => {}
                     }
                 }
             }
+        }
+    }
+
+    async fn end(&self) {
+        match self.wave {
+            Wave::Front => self.tasks.drain().begun().await,
+            Wave::Back => self.tasks.drain().closing().await,
         }
     }
 
@@ -168,7 +187,11 @@ impl<C> Accept<C> {
         self.metrics.accepted.inc();
         self.metrics.open.inc();
         let admission = Admission { _permit: permit, open: self.metrics.open.clone() };
-        self.tasks.spawn(Kind::Connection, (self.connection)(stream, peer).map(move |()| drop(admission)));
+        let kind = match self.wave {
+            Wave::Front => Kind::Connection,
+            Wave::Back => Kind::AdminConnection,
+        };
+        self.tasks.spawn(kind, (self.connection)(stream, peer).map(move |()| drop(admission)));
     }
 }
 

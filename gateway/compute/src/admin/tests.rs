@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::double::process;
+use crate::task::Kind;
 
 struct Answer {
     status: u16,
@@ -25,7 +26,7 @@ async fn request(address: SocketAddr, path: &str) -> Answer {
 }
 
 fn serve(process: &Process, routes: Router) -> SocketAddr {
-    let settings = Settings { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+    let settings = Settings { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), token_file: None };
     let admin = Admin::bind(&settings).unwrap();
     let address = admin.address();
     admin.serve(process, routes);

@@ -42,6 +42,7 @@ impl Bench {
     fn accept(&self, limit: usize) -> Accept<impl Fn(u32, SocketAddr) -> BoxFuture<'static, ()> + Sync + use<>> {
         let (served, go) = (Arc::clone(&self.served), Arc::clone(&self.go));
         Accept {
+            wave: Wave::Front,
             limit: Limit::new(limit),
             metrics: self.process.metrics.listeners.of("test"),
             tasks: self.process.tasks.clone(),
@@ -105,14 +106,14 @@ async fn drain_wins_over_connections_that_wait_and_over_a_pause() {
     let waiting = Bench::new();
     waiting.play((1..1000).map(Ok).collect(), 10_000);
     waiting.process.drain.begin();
-    waiting.process.tasks.ended(crate::task::Wave::Front).await;
+    waiting.process.tasks.ended(Wave::Front).await;
     assert!(waiting.served.lock().is_empty());
     let paused = Bench::new();
     paused.play(vec![Err(io::Error::from_raw_os_error(24))], 1);
     tokio::task::yield_now().await;
     let begun = tokio::time::Instant::now();
     paused.process.drain.begin();
-    paused.process.tasks.ended(crate::task::Wave::Front).await;
+    paused.process.tasks.ended(Wave::Front).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
