@@ -65,6 +65,9 @@ pub(crate) struct Target {
     /// Host and port of the server
     #[arg(long = "target", default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
     address: String,
+    /// Further servers of the same system; `p2p` and `fanout` spread their connections over all of them
+    #[arg(long = "also", value_name = "HOST:PORT")]
+    also: Vec<String>,
     /// Protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5.0
     #[arg(long = "protocol", default_value = "4", value_name = "4|5", value_parser = parse_version)]
     pub(crate) version: Version,
@@ -79,19 +82,32 @@ pub(crate) struct Target {
 impl Target {
     /// The address to connect to.
     pub(crate) async fn resolve(&self) -> Result<SocketAddr> {
-        let mut found = tokio::net::lookup_host(&self.address)
-            .await
-            .with_context(|| format!("--target {}: not an address of the form HOST:PORT", self.address))?;
-        found.next().with_context(|| format!("--target {}: the name has no address", self.address))
+        resolve("--target", &self.address).await
+    }
+
+    /// All addresses to connect to, at least one.
+    pub(crate) async fn resolve_all(&self) -> Result<Vec<SocketAddr>> {
+        let mut all = vec![self.resolve().await?];
+        for address in &self.also {
+            all.push(resolve("--also", address).await?);
+        }
+        Ok(all)
     }
 }
 
-/// The server's process, for what it costs.
-#[derive(Clone, Copy, Debug, clap::Args)]
+async fn resolve(flag: &str, address: &str) -> Result<SocketAddr> {
+    let mut found = tokio::net::lookup_host(address)
+        .await
+        .with_context(|| format!("{flag} {address}: not an address of the form HOST:PORT"))?;
+    found.next().with_context(|| format!("{flag} {address}: the name has no address"))
+}
+
+/// The server's processes, for what they cost.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Server {
-    /// Process id of the server: its CPU and resident memory are then reported
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    /// Process id of the server: its CPU and resident memory are then reported; given again, the sum of all
+    #[arg(long = "pid", value_name = "PID")]
+    pub(crate) pids: Vec<u32>,
 }
 
 /// What is sent.
@@ -352,7 +368,7 @@ mod tests {
         assert_eq!(p2p.load.qos, Qos::ExactlyOnce);
         assert_eq!(p2p.load.window.get(), 7);
         assert_eq!(p2p.load.seconds, Duration::from_millis(500));
-        assert_eq!((p2p.server.pid, p2p.pairs, p2p.load.messages), (Some(12), 3, None));
+        assert_eq!((p2p.server.pids.as_slice(), p2p.pairs, p2p.load.messages), (&[12][..], 3, None));
     }
 
     #[test]

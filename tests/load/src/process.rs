@@ -30,6 +30,12 @@ impl Sample {
         Ok(Self { at: Instant::now(), cpu, resident })
     }
 
+    /// The cost of two processes together.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let (cpu, resident) = (self.cpu.saturating_add(other.cpu), self.resident.saturating_add(other.resident));
+        Self { at: self.at.max(other.at), cpu, resident }
+    }
+
     /// The cost of this tool.
     pub(crate) fn of_this_tool() -> Result<Self> {
         Self::of(std::process::id(), "this process")

@@ -103,20 +103,21 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// Starts to measure.
-    pub(crate) fn start(server: Server) -> Result<Self> {
+    pub(crate) fn start(server: &Server) -> Result<Self> {
         let before = Self::sample(server)?;
         Ok(Self { before, after: before })
     }
 
     /// Reads the cost so far.
-    pub(crate) fn stop(&mut self, server: Server) -> Result<()> {
+    pub(crate) fn stop(&mut self, server: &Server) -> Result<()> {
         self.after = Self::sample(server)?;
         Ok(())
     }
 
-    fn sample(server: Server) -> Result<(Option<Sample>, Sample)> {
-        let process = server.pid.map(|pid| Sample::of(pid, "--pid")).transpose()?;
-        Ok((process, Sample::of_this_tool()?))
+    fn sample(server: &Server) -> Result<(Option<Sample>, Sample)> {
+        let processes = server.pids.iter().map(|pid| Sample::of(*pid, "--pid"));
+        let sum = processes.reduce(|sum, sample| Ok(sum?.plus(&sample?))).transpose()?;
+        Ok((sum, Sample::of_this_tool()?))
     }
 
     /// KiB by which the server's resident memory has grown.
@@ -152,7 +153,7 @@ impl Run {
             received: Received::new()?,
             lost: 0,
             took: Duration::ZERO,
-            cost: Cost::start(server)?,
+            cost: Cost::start(&server)?,
         };
         let (publishers, subscribers) = (JoinSet::new(), JoinSet::new());
         Ok(Self { schedule, server, publishers, subscribers, stop, backlogs: Vec::new(), outcome })
@@ -183,7 +184,7 @@ impl Run {
                 Some(done) = self.publishers.join_next() => {
                     self.outcome.published.merge(&done.context("a publisher died")??)?;
                     if self.publishers.is_empty() && self.schedule.until.is_none() {
-                        self.outcome.cost.stop(self.server)?;
+                        self.outcome.cost.stop(&self.server)?;
                         ended = true;
                     }
                 }
@@ -192,11 +193,11 @@ impl Run {
                     bail!("a subscriber stopped before its time");
                 }
                 () = sleep_until(self.schedule.from), if !started => {
-                    self.outcome.cost = Cost::start(self.server)?;
+                    self.outcome.cost = Cost::start(&self.server)?;
                     started = true;
                 }
                 () = until(self.schedule.until), if started && !ended => {
-                    self.outcome.cost.stop(self.server)?;
+                    self.outcome.cost.stop(&self.server)?;
                     ended = true;
                 }
                 _ = looks.tick() => self.look(),

@@ -35,7 +35,7 @@ pub(crate) fn title(args: &Connect) -> String {
 /// Connections a second and the server's resident memory for each.
 pub(crate) async fn run(args: &Connect) -> Result<Vec<Figure>> {
     allow_descriptors(u64::from(args.connections) + SPARE)?;
-    let mut cost = Cost::start(args.server)?;
+    let mut cost = Cost::start(&args.server)?;
     let opener = Arc::new(Opener {
         address: args.target.resolve().await?,
         target: args.target.clone(),
@@ -57,10 +57,10 @@ pub(crate) async fn run(args: &Connect) -> Result<Vec<Figure>> {
         latency.merge(&took)?;
     }
     let took = opener.start.elapsed();
-    cost.stop(args.server)?;
+    cost.stop(&args.server)?;
     let busy = cost;
     sleep(args.hold).await;
-    cost.stop(args.server)?;
+    cost.stop(&args.server)?;
     let lost = open.iter().filter(|connection| !connection.is_open()).count();
     let count = open.len() as u64;
     let mut figures = vec![Figure::rate("connected", count, took).compared(Better::More)];

@@ -14,7 +14,8 @@ use crate::subscriber::Subscriber;
 
 const PREFIX: &str = "load/pair";
 
-/// `publishers` publishers, each with a topic of its own and `copies` subscribers of it.
+/// `publishers` publishers, each with a topic of its own and `copies` subscribers of it. Over several servers, the copies
+/// of a topic are spread evenly, and a publisher is not where its first subscriber is.
 pub(super) async fn run(
     target: &Target,
     server: Server,
@@ -22,11 +23,13 @@ pub(super) async fn run(
     publishers: u32,
     copies: u32,
 ) -> Result<Vec<Figure>> {
-    let address = target.resolve().await?;
+    let addresses = target.resolve_all().await?;
+    let address = |number: u32| addresses.get(number as usize % addresses.len()).copied();
     let mut receivers = Vec::new();
     let mut senders = Vec::new();
     for number in 0..publishers {
         for copy in 0..copies {
+            let Some(address) = address(number + copy) else { continue };
             let login = Login::volatile("sub", number * copies + copy);
             let mut connection = Connection::open(address, target, login).await.context("subscriber")?;
             connection.subscribe(&topic(PREFIX, number), load.qos).await?;
@@ -34,6 +37,7 @@ pub(super) async fn run(
         }
     }
     for number in 0..publishers {
+        let Some(address) = address(number + 1) else { continue };
         let login = Login::volatile("pub", number);
         senders.push(Connection::open(address, target, login).await.context("publisher")?);
     }

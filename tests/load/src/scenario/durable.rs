@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Durable) -> Result<Vec<Figure>> {
         backlog: None,
     };
     let schedule = Schedule::counted(Instant::now());
-    let mut run = Run::new(schedule, args.server)?;
+    let mut run = Run::new(schedule, args.server.clone())?;
     run.publisher(Publisher::new(connection, task, schedule, Clock::start())?);
     let outcome = run.finish().await?;
     let published = &outcome.published;

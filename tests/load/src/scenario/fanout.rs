@@ -14,5 +14,5 @@ pub(crate) fn title(args: &Fanout) -> String {
 
 /// Deliveries a second over all subscribers, latency from end to end, acknowledgements.
 pub(crate) async fn run(args: &Fanout) -> Result<Vec<Figure>> {
-    delivery::run(&args.target, args.server, &args.load, 1, args.subscribers).await
+    delivery::run(&args.target, args.server.clone(), &args.load, 1, args.subscribers).await
 }

@@ -14,5 +14,5 @@ pub(crate) fn title(args: &P2p) -> String {
 
 /// Delivered messages a second, latency from end to end, acknowledgements.
 pub(crate) async fn run(args: &P2p) -> Result<Vec<Figure>> {
-    delivery::run(&args.target, args.server, &args.load, args.pairs, 1).await
+    delivery::run(&args.target, args.server.clone(), &args.load, args.pairs, 1).await
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &Publish) -> Result<Vec<Figure>> {
         connections.push(Connection::open(address, &args.target, login).await.context("publisher")?);
     }
     let (clock, schedule) = (Clock::start(), Schedule::of(load));
-    let mut run = Run::new(schedule, args.server)?;
+    let mut run = Run::new(schedule, args.server.clone())?;
     for (number, connection) in (0..).zip(connections) {
         let task = Task {
             template: Template::new(args.target.version, load.qos, "load/publish", load.size)?,

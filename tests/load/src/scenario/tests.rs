@@ -304,6 +304,17 @@ async fn a_timed_run_ends_by_itself_with_nothing_in_flight() {
     assert_eq!(shown(&figures, ["unanswered"]), ["0"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn over_several_servers_the_connections_are_spread() {
+    // They share nothing: of three copies only the one on the publisher's server gets anything.
+    let (first, target, _tasks) = Broker::start(Fault::None).await;
+    let (second, also, _tasks) = Broker::start(Fault::None).await;
+    let also = also.replace("--target", "--also");
+    let figures = run(&format!("fanout {target} {also} --subscribers 3 --messages 10 --qos 0")).await.unwrap();
+    assert_eq!(value(&figures, "lost"), 20.0);
+    assert_eq!((first.inbox.lock().unwrap().0, second.inbox.lock().unwrap().0), (0, 10));
+}
+
 #[tokio::test]
 async fn each_subscriber_of_a_fan_out_gets_each_message() {
     let (broker, target, _tasks) = Broker::start(Fault::None).await;
