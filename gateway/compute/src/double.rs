@@ -4,16 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use causeway_model::{
-    ClientId, HashKey, Kind, Lineage, Message, Millis, Namespace, Position, Properties, Publisher, Qos, QueueId,
-    ShardId, Sid, Stamp, Topic,
+    ClientId, HashKey, Incarnation, Kind, Lineage, Message, Millis, Namespace, Position, Properties, Publisher, Qos,
+    QueueId, ShardId, Sid, Stamp, Topic,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::port::{
-    Broker, Cluster, Command, EntryFlags, Error, Frame, FrameSender, Frames, Notice, Offered, Page, Read, Reply,
-    Session, frames,
+    Broker, ClientSession, Cluster, Command, EntryFlags, Error, Frame, FrameSender, Frames, GatewayState, Notice,
+    Offered, Overview, Page, Read, Reply, Session, ShardStatus, frames,
 };
 use crate::process::Process;
 
@@ -31,6 +31,8 @@ struct State {
     messages: HashMap<(ShardId, Position), Arc<Message>>,
     fetched: Vec<Position>,
     hold: Option<oneshot::Receiver<bool>>,
+    gateways: Vec<(Incarnation, GatewayState)>,
+    term: u64,
 }
 
 pub(crate) struct Proposal {
@@ -105,6 +107,12 @@ impl Double {
         word
     }
 
+    /// What shard 0 knows of gateways, and the term of its leader.
+    pub(crate) fn set_gateways(&self, term: u64, gateways: Vec<(Incarnation, GatewayState)>) {
+        let mut state = self.state.lock();
+        (state.term, state.gateways) = (term, gateways);
+    }
+
     /// What was asked for since the last call.
     pub(crate) fn fetched(&self) -> Vec<Position> {
         std::mem::take(&mut self.state.lock().fetched)
@@ -157,6 +165,26 @@ impl Broker for Double {
 
     fn first(&self, _: ShardId) -> Position {
         Position(0)
+    }
+}
+
+impl Overview for Double {
+    fn client(&self, _: Namespace, _: ClientId) -> BoxFuture<'static, Result<Option<ClientSession>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn gateways(&self) -> BoxFuture<'static, Result<Vec<(Incarnation, GatewayState)>, Error>> {
+        Box::pin(std::future::ready(Ok(self.state.lock().gateways.clone())))
+    }
+
+    /// Position zero everywhere, and no shard without a term.
+    fn status(&self, shard: ShardId) -> BoxFuture<'static, Result<ShardStatus, Error>> {
+        let at = Position(0);
+        let status = match self.state.lock().term {
+            0 => Err(Error { operation: "status", shard, kind: Kind::Unavailable }),
+            term => Ok(ShardStatus { first: at, durable: at, applied: at, term, leader: true }),
+        };
+        Box::pin(std::future::ready(status))
     }
 }
 

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 
 use crate::port::{Map, MapEpoch, Member};
 
+#[cfg(test)]
+mod tests;
+
 /// Lost incarnations, declared in the log already, that are refused from memory.
 const REMEMBERED: usize = 4096;
 

@@ -21,6 +21,9 @@ use crate::metrics::MembersMetrics;
 use crate::port::{self, Lease, Map, Member, Members};
 use crate::task::{self, Tasks};
 
+#[cfg(test)]
+mod tests;
+
 /// Not ready: the brokers have not let this run in, or no more.
 const NOT_JOINED: &str = "not joined";
 

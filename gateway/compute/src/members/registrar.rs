@@ -22,6 +22,9 @@ use crate::port::{
 };
 use crate::task::{self, Tasks};
 
+#[cfg(test)]
+mod tests;
+
 /// The shard whose log says which gateways joined.
 const SHARD: ShardId = ShardId(0);
 
