@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use causeway_model::{Clock, Incarnation};
+use causeway_model::{Clock, Incarnation, Text};
 
 use crate::cache::Messages;
 use crate::interest::Interests;
+use crate::lookup::{Clients, Network};
 use crate::metrics::Metrics;
 use crate::notify::Hub;
 use crate::port::{Broker, Cluster};
@@ -24,6 +25,8 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// Clients of every gateway.
+    pub clients: Arc<Clients>,
     /// Wildcards of volatile sessions.
     pub interest: Arc<Interests>,
     /// Messages by position.
@@ -39,7 +42,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Starts what connections stand on. Must be called within a Tokio runtime.
+    /// Starts what connections of the only gateway stand on. Must be called within a Tokio runtime.
     pub fn start(
         broker: Arc<dyn Broker>,
         clock: Arc<dyn Clock>,
@@ -48,10 +51,30 @@ impl Context {
         tasks: Tasks,
         cache_window: u64,
     ) -> Arc<Self> {
+        Self::start_among(broker, clock, incarnation, metrics, tasks, cache_window, None)
+    }
+
+    /// Starts what connections stand on, of one gateway among others; `None`: there are none. Must be called within a
+    /// Tokio runtime.
+    pub fn start_among(
+        broker: Arc<dyn Broker>,
+        clock: Arc<dyn Clock>,
+        incarnation: Incarnation,
+        metrics: Metrics,
+        tasks: Tasks,
+        cache_window: u64,
+        network: Option<Network>,
+    ) -> Arc<Self> {
         let cluster = broker.cluster();
+        let registry = Registry::new(cluster, metrics.clients_online.clone());
+        let clients = match network {
+            Some(network) => Clients::start(incarnation, Arc::clone(&registry), network, &metrics.lookup, &tasks),
+            None => Clients::alone(incarnation, Text::from("here"), Arc::clone(&registry)),
+        };
         Arc::new(Self {
             hub: Hub::start(Arc::clone(&broker), &tasks, metrics.notify.clone()),
-            registry: Registry::new(cluster, metrics.clients_online.clone()),
+            registry,
+            clients,
             interest: Interests::start(Arc::clone(&broker), incarnation, &tasks, metrics.interest_filters.clone()),
             messages: Arc::new(Messages::new(Arc::clone(&broker), cache_window, metrics.cache.clone())),
             broker,

@@ -21,6 +21,7 @@ mod double;
 pub mod drain;
 pub mod interest;
 pub mod listener;
+pub mod lookup;
 pub mod members;
 pub mod metrics;
 pub mod notify;

@@ -3,6 +3,7 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::lookup::LookupMetrics;
 use crate::port::Map;
 use crate::task::Kind;
 
@@ -17,6 +18,8 @@ pub struct Metrics {
     pub task: TaskMetrics,
     /// Membership.
     pub members: MembersMetrics,
+    /// Who is where.
+    pub lookup: LookupMetrics,
     /// Clients with a session on this gateway.
     pub clients_online: IntGauge,
     /// Wildcards that are indexed for volatile sessions.
@@ -102,6 +105,7 @@ impl Metrics {
             notify: NotifyMetrics::register(registry)?,
             task: TaskMetrics::register(registry)?,
             members: MembersMetrics::register(registry)?,
+            lookup: LookupMetrics::register(registry)?,
             clients_online: gauge(registry, "clients_online", "Clients with a session on this gateway.")?,
             interest_filters: gauge(registry, "interest_filters", "Wildcards indexed for volatile sessions.")?,
             cache: CacheMetrics::register(registry)?,

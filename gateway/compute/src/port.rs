@@ -18,16 +18,20 @@ use futures_util::future::BoxFuture;
 
 mod command;
 mod frame;
+mod lookup;
 mod member;
 mod overview;
 mod page;
+mod peer;
 mod reply;
 
 pub use command::{CloseReason, Command, GatewayEvent, Interest, LaneProgress, Owner, SessionOpen, Subscribe, Will};
 pub use frame::{Frame, FrameSender, Frames, Notice, Offered, frames};
+pub use lookup::{Lookup, SLOTS, Slot, SlotSet, Whereabout};
 pub use member::{Lease, Map, MapEpoch, Member, Members};
 pub use overview::{ClientSession, GatewayState, Overview, ShardStatus};
 pub use page::{Entry, EntryFlags, Page, QueueRef, Read};
+pub use peer::{Answer, Ask, Kicked, NoPeers, Peer, PeerError, Peers};
 pub use reply::{FlightState, InFlight, Lane, Opened, Rejected, Reply, Session, Subscription};
 
 /// Why a call failed: what was tried, and the kind that decides what the protocol says and whether to try again.

@@ -7,6 +7,7 @@
 //! Clients are kept by the id of their client queue, a keyed 128-bit hash: an entry is 24 bytes and nobody can make two
 //! names collide. Fencing between gateways is the log's work (epochs), not the registry's.
 
+mod changes;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 
+pub use self::changes::{Change, Changes, Taken};
 use crate::port::Cluster;
 
 /// Why a connection is asked to go; protocols translate it.
@@ -59,6 +61,7 @@ pub struct Registry {
     /// By the id's first four bits, so that parts in order are ids in order.
     parts: [Mutex<BTreeMap<QueueId, Arc<Connection>>>; PARTS],
     online: IntGauge,
+    changes: changes::Feed,
 }
 
 #[derive(Debug)]
@@ -96,7 +99,7 @@ pub struct Handle(Arc<Connection>);
 impl Registry {
     /// Nobody is connected. `online` follows the count.
     pub fn new(cluster: Cluster, online: IntGauge) -> Arc<Self> {
-        Arc::new(Self { cluster, parts: Default::default(), online })
+        Arc::new(Self { cluster, parts: Default::default(), online, changes: changes::Feed::new() })
     }
 
     /// Makes a connection the current one of its client. Whoever was it comes back: kick it and await its end before
@@ -134,7 +137,11 @@ impl Registry {
 
     /// The current connection of a client.
     pub fn get(&self, namespace: &Namespace, client: &ClientId) -> Option<Handle> {
-        let id = self.id(namespace, client);
+        self.by_id(self.id(namespace, client))
+    }
+
+    /// The current connection of a client, by the id of its queue.
+    pub fn by_id(&self, id: QueueId) -> Option<Handle> {
         self.part(id).lock().get(&id).cloned().map(Handle)
     }
 
@@ -172,7 +179,38 @@ impl Registry {
         }
     }
 
-    fn id(&self, namespace: &Namespace, client: &ClientId) -> QueueId {
+    /// Up to `limit` clients in the order of their ids, after the given one, with the session that each has opened.
+    pub fn sessions(&self, after: Option<QueueId>, limit: usize) -> Vec<(QueueId, Option<Epoch>)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = after.map_or(0, part_of);
+        let mut page = Vec::with_capacity(limit);
+        for part in self.parts.iter().skip(first) {
+            let part = part.lock();
+            let rest = limit.saturating_sub(page.len());
+            let epoch = |connection: &Connection| connection.state.lock().session.map(|(_, epoch)| epoch);
+            page.extend(part.range((start, Bound::Unbounded)).take(rest).map(|(id, found)| (*id, epoch(found))));
+        }
+        page
+    }
+
+    /// Begins or ends to remember who comes and goes. Whoever opened a session before it began is in
+    /// [`Registry::sessions`], whoever does after it is in the changes.
+    pub fn follow(&self, followed: bool) {
+        self.changes.follow(followed);
+    }
+
+    /// Takes the changes of up to `limit` clients.
+    pub fn changes(&self, limit: usize) -> Taken {
+        self.changes.take(limit)
+    }
+
+    /// Resolves when there are changes; cancel safe. One task waits.
+    pub async fn changed(&self) {
+        self.changes.changed().await;
+    }
+
+    /// The id that a client is kept by: that of its queue.
+    pub fn id(&self, namespace: &Namespace, client: &ClientId) -> QueueId {
         self.cluster.key.queue(QueueKind::Client, namespace, &client.0)
     }
 
@@ -183,11 +221,11 @@ impl Registry {
 
     fn leave(&self, connection: &Arc<Connection>) {
         let mut part = self.part(connection.id).lock();
-        let previous = {
+        let (previous, session) = {
             let mut state = connection.state.lock();
             state.gone = true;
             state.previous = state.previous.take().and_then(unended);
-            state.previous.clone()
+            (state.previous.clone(), state.session)
         };
         if part.get(&connection.id).is_some_and(|current| Arc::ptr_eq(current, connection)) {
             // A predecessor that is still there must be found by the next newcomer.
@@ -199,6 +237,9 @@ impl Registry {
             }
         }
         drop(part);
+        if let Some((_, epoch)) = session {
+            self.changes.note(connection.id, Change { epoch, online: false });
+        }
         connection.gone.notify_waiters();
     }
 }
@@ -240,6 +281,7 @@ impl Presence {
     /// The session that this connection opened.
     pub fn opened(&self, sid: Sid, epoch: Epoch) {
         self.connection.state.lock().session = Some((sid, epoch));
+        self.registry.changes.note(self.connection.id, Change { epoch, online: true });
     }
 
     /// Resolves when somebody asked this connection to go; cancel safe. One task waits.

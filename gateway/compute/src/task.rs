@@ -10,6 +10,7 @@
 //! | `Dispatch` | process stops: subscribers would wait for ever | process stops | nothing: hints are volatile |
 //! | `Interest`, `Settle` | process stops: wildcards would leak or never start | `Settle` is done | nothing: `Gateway{lost}` cleans up |
 //! | `Lease` | process stops: gateways would be lost unseen, or never | a gateway's run ended: fenced, or it left | nothing: the lease runs out |
+//! | `Lookup` | hints grow stale: finding a client asks every gateway | a gateway's run ended | nothing: hints are volatile |
 //! | `Admin` | process stops: probes would lie | process stops | nothing |
 //! | `AdminConnection` | that connection is closed | who asked is gone | nothing |
 
@@ -48,6 +49,8 @@ pub enum Kind {
     Settle,
     /// Beats for a gateway, or counts the beats of all.
     Lease,
+    /// Tells other gateways who is here.
+    Lookup,
     /// Serves admin HTTP.
     Admin,
     /// Serves one connection of admin HTTP.
@@ -74,7 +77,7 @@ pub enum Wave {
 
 impl Kind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Accept,
         Self::Connection,
         Self::Evict,
@@ -83,6 +86,7 @@ impl Kind {
         Self::Interest,
         Self::Settle,
         Self::Lease,
+        Self::Lookup,
         Self::Admin,
         Self::AdminConnection,
     ];
@@ -98,6 +102,7 @@ impl Kind {
             Self::Interest => "interest",
             Self::Settle => "settle",
             Self::Lease => "lease",
+            Self::Lookup => "lookup",
             Self::Admin => "admin",
             Self::AdminConnection => "admin_connection",
         }
@@ -106,7 +111,7 @@ impl Kind {
     /// What a panic or an error of such a task affects.
     pub fn on_failure(self) -> Reach {
         match self {
-            Self::Connection | Self::AdminConnection => Reach::Task,
+            Self::Connection | Self::AdminConnection | Self::Lookup => Reach::Task,
             Self::Accept
             | Self::Evict
             | Self::Progress
@@ -121,7 +126,7 @@ impl Kind {
     /// What it means that such a task ends although nothing asked it to.
     pub fn on_end(self) -> Reach {
         match self {
-            Self::Connection | Self::AdminConnection | Self::Settle | Self::Lease => Reach::Task,
+            Self::Connection | Self::AdminConnection | Self::Settle | Self::Lease | Self::Lookup => Reach::Task,
             Self::Accept | Self::Evict | Self::Progress | Self::Dispatch | Self::Interest | Self::Admin => {
                 Reach::Process
             }
@@ -132,9 +137,13 @@ impl Kind {
     pub fn wave(self) -> Wave {
         match self {
             Self::Accept | Self::Connection | Self::Evict | Self::Progress => Wave::Front,
-            Self::Dispatch | Self::Interest | Self::Settle | Self::Lease | Self::Admin | Self::AdminConnection => {
-                Wave::Back
-            }
+            Self::Dispatch
+            | Self::Interest
+            | Self::Settle
+            | Self::Lease
+            | Self::Lookup
+            | Self::Admin
+            | Self::AdminConnection => Wave::Back,
         }
     }
 }
