@@ -7,51 +7,30 @@ use std::sync::Arc;
 use anyhow::Result;
 use causeway_apply::record::{Kind, MessageHead};
 use causeway_apply::{Tables, read};
+use causeway_gateway::api::{FilterView, LightView, List, Listing, TopicView};
+use causeway_index::Db;
+use causeway_local::Local;
 use causeway_model::Position;
 use causeway_storage::Reader;
-use serde::{Deserialize, Serialize};
+use futures_util::future::BoxFuture;
 
 /// Most rows of each kind in one listing.
 const LIMIT: usize = 10_000;
 
-/// What there is.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Listing {
-    pub(crate) topics: Vec<TopicView>,
-    pub(crate) filters: Vec<FilterView>,
-    pub(crate) light: Vec<LightView>,
-    /// Light topics were looked for above this position.
-    pub(crate) scanned_from: u64,
-    /// Something was left out: there is more than one listing shows.
-    pub(crate) truncated: bool,
-}
+/// Lists for the management API.
+pub(crate) struct Lister(pub(crate) Arc<Local<Db>>);
 
-/// A server topic.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct TopicView {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) queues: u16,
-}
-
-/// A wildcard with its owners.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FilterView {
-    pub(crate) namespace: String,
-    pub(crate) filter: String,
-    pub(crate) owners: usize,
-    /// Entries above this position are its.
-    pub(crate) since: u64,
-}
-
-/// A topic that messages were published to.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LightView {
-    pub(crate) namespace: String,
-    pub(crate) topic: String,
-    /// Messages in the scanned part of the log.
-    pub(crate) messages: u64,
-    pub(crate) last: u64,
+impl List for Lister {
+    fn list(&self, scan: u64) -> BoxFuture<'static, Result<Listing, String>> {
+        let local = Arc::clone(&self.0);
+        let listed = tokio::task::spawn_blocking(move || list(local.tables(), local.log(), scan));
+        Box::pin(async move {
+            match listed.await {
+                Ok(listed) => listed.map_err(|error| format!("{error:#}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
 }
 
 /// Lists everything, scanning the last `scan` bytes of the log. Blocks on the disk.

@@ -4,10 +4,8 @@ mod args;
 mod listing;
 mod numbers;
 mod open;
-mod routes;
 mod settings;
 mod tool;
-mod view;
 mod wire;
 
 use std::io::{self, IsTerminal, Write};

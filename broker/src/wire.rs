@@ -1,22 +1,24 @@
 //! The whole graph, in dependency order, in one function: what a broker process is made of.
 
 use std::io::Write;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use causeway_compute::admin::Admin;
-use causeway_compute::port::Broker;
+use causeway_compute::port::{Broker, Map, Overview};
 use causeway_compute::process::Process;
+use causeway_gateway::api::{Api, Host, ProcessKind, Serving};
 use causeway_gateway::{Ports, Running, Settings as Gateway};
 use causeway_index::Db;
 use causeway_local::Local;
-use causeway_model::{Incarnation, SystemClock};
+use causeway_model::{Incarnation, SystemClock, Text};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+use crate::listing::Lister;
 use crate::numbers;
 use crate::open::{self, Opened};
-use crate::routes;
 use crate::settings::Settings;
 
 /// Serves until a signal asks for the end or something fails that the process cannot go on without.
@@ -40,11 +42,13 @@ async fn serve(settings: &Settings, local: &Arc<Local<Db>>, incarnation: Incarna
 
     let admin = Admin::bind(&settings.admin)?;
     let admin_address = admin.address();
-    let later = Arc::new(OnceLock::new());
-    admin.serve(
-        &process,
-        routes::routes(Arc::clone(local)).nest("/api/v1", causeway_gateway::routes(Arc::clone(&later))),
-    );
+    let api = Api::new(Host {
+        kind: ProcessKind::Broker,
+        version: env!("CARGO_PKG_VERSION"),
+        process: process.clone(),
+        listing: Some(Arc::new(Lister(Arc::clone(local)))),
+    });
+    admin.serve(&process, api.routes());
 
     // Bodies are shared with the log's tail in this process's memory; what is cached is their decoding.
     let gateway = Gateway { mqtt: settings.mqtt.clone(), ..Gateway::default() };
@@ -52,12 +56,18 @@ async fn serve(settings: &Settings, local: &Arc<Local<Db>>, incarnation: Incarna
     let ports = Ports { broker, incarnation, clock: Arc::new(SystemClock) };
     let running = causeway_gateway::serve(ports, &gateway, &process)?;
     process.health.started();
+    api.serve(Serving {
+        name: Text::from("broker"),
+        context: Arc::clone(running.context()),
+        overview: Arc::clone(local) as Arc<dyn Overview>,
+        map: watch::Sender::new(Arc::new(Map::default())).subscribe(),
+    });
     announce(settings, local, &running, admin_address)?;
-    // Set once: this is the only gateway of the process.
-    let _ = later.set(running);
 
     let mut failure = process.tasks.failure();
     let failed = tokio::select! {
+        // Somebody asked for it over admin HTTP.
+        () = process.drain.begun() => None,
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
         error = local.failed() => Some(error.to_string()),

@@ -7,11 +7,10 @@
 //! One entry, [`serve`]. A gateway process calls it with ports to remote brokers, a broker that hosts the gateway with
 //! its own; nothing here can tell which. Neither the store nor consensus is in this crate's tree.
 
+pub mod api;
 pub mod exact;
-mod routes;
 mod serve;
 mod settings;
 
-pub use routes::{Later, routes};
 pub use serve::{Error, Ports, Running, serve};
 pub use settings::{Mqtt, Settings};

@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use causeway_compute::port::Broker;
+use causeway_gateway::api::{EntryView, Listing, QueuePage, queue_page};
 use causeway_index::Db;
 use causeway_local::Local;
 use causeway_model::{Filter, Millis, Namespace, Position};
 use serde::de::DeserializeOwned;
 
-use crate::listing::{self, Listing};
+use crate::listing;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
-use crate::view::{self, EntryView, QueuePage};
 
 /// Where a queue is looked at.
 pub(crate) enum Source {
@@ -46,7 +46,7 @@ pub(crate) fn read(source: &Source, ask: &Ask, out: &mut dyn Write) -> Result<()
         Source::Data(settings) => with_data(settings, |local| {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             let broker: &dyn Broker = local;
-            let page = view::queue_page(broker, &namespace, &filter, Position(ask.after), ask.limit);
+            let page = queue_page(broker, &namespace, &filter, Position(ask.after), ask.limit);
             Ok(runtime.block_on(page)?)
         })?,
     };

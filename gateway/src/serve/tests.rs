@@ -1,10 +1,9 @@
 //! A gateway over loopback, on a broker that grants every session and stores nothing.
 
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use causeway_compute::admin::{self, Admin};
 use causeway_compute::port::{
     Cluster, Command, Error as PortError, FrameSender, Frames, Opened, Page, Read, Reply, Session, frames,
 };
@@ -14,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::{Mqtt, routes};
+use crate::Mqtt;
 
 /// Keeps its streams of frames open and silent.
 #[derive(Default)]
@@ -86,16 +85,6 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-async fn http(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 #[tokio::test]
 async fn clients_connect_on_every_address_and_a_drain_asks_them_to_go() {
     let process = process();
@@ -111,30 +100,6 @@ async fn clients_connect_on_every_address_and_a_drain_asks_them_to_go() {
     assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0);
     assert!(TcpStream::connect(running.mqtt()[0]).await.is_err());
     assert_eq!(*process.tasks.failure().borrow(), None);
-}
-
-#[tokio::test]
-async fn admin_lists_clients_and_ends_them() {
-    let process = process();
-    let admin = Admin::bind(&admin::Settings { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }).unwrap();
-    let (address, later) = (admin.address(), Arc::new(OnceLock::new()));
-    admin.serve(&process, routes(Arc::clone(&later)));
-    assert_eq!(http(address, "GET", "/clients").await.0, 503);
-    let running = serve(ports(), &settings(1), &process).unwrap();
-    later.set(running.clone()).unwrap();
-    let mut client = connect(running.mqtt()[0]).await;
-    let (status, body) = http(address, "GET", "/clients?limit=1").await;
-    let page: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((status, &page["online"], &page["clients"][0]["client"]), (200, &1.into(), &"dev".into()), "{body}");
-    assert_eq!((&page["clients"][0]["session"], &page["next"]), (&"0:7".into(), &serde_json::Value::Null));
-    let id = page["clients"][0]["id"].as_str().unwrap();
-    let (_, rest) = http(address, "GET", &format!("/clients?after={id}")).await;
-    assert_eq!(rest, r#"{"online":1,"clients":[]}"#);
-    assert_eq!(http(address, "GET", "/clients?after=x").await.0, 400);
-    assert_eq!(http(address, "DELETE", "/clients/nobody").await.0, 404);
-    assert_eq!(http(address, "DELETE", "/clients/dev").await.0, 202);
-    assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
-    process.finish(Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
