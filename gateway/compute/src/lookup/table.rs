@@ -151,7 +151,7 @@ impl Owned {
     /// Gives room back that many entries have left.
     fn settle(&mut self) {
         let (used, room) = (self.entries.len(), self.entries.capacity());
-        if room > 64 && used * SPARSE < room {
+        if room > 8 && used * SPARSE < room {
             self.entries.shrink_to(used * 2);
         }
     }

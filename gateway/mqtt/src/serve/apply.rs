@@ -93,14 +93,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let messages = Arc::clone(&context.messages);
                 Pending::Messages(Box::pin(async move { messages.fetch(shard, positions).await }))
             }
-            Call::Enter(client) => self.enter(&client),
+            Call::Enter { client, resume } => self.enter(&client, resume),
             Call::Attach(queues) => Pending::ready(Answer::Attached(self.attach(&queues))),
             Call::Acquire(filter) => self.acquire(filter),
         };
         self.calls.start(ticket, pending);
     }
 
-    fn enter(&mut self, client: &ClientId) -> Pending {
+    fn enter(&mut self, client: &ClientId, resume: bool) -> Pending {
         let context = &self.server.context;
         let namespace = &self.server.shared.namespace;
         let (presence, old) = context.registry.enter(namespace, client, self.peer, context.clock.now());
@@ -117,16 +117,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Kick::Drain => Cause::Drain,
             }
         }));
-        match old {
-            Some(old) => {
-                old.kick(Kick::TakenOver);
-                Pending::Other(Box::pin(async move {
-                    old.ended().await;
-                    Answer::Entered
-                }))
-            }
-            None => Pending::ready(Answer::Entered),
+        let elsewhere = resume.then(|| context.clients.take_over(namespace, client)).flatten();
+        if old.is_none() && elsewhere.is_none() {
+            return Pending::ready(Answer::Entered);
         }
+        if let Some(old) = &old {
+            old.kick(Kick::TakenOver);
+        }
+        Pending::Other(Box::pin(async move {
+            if let Some(old) = old {
+                old.ended().await;
+            }
+            if let Some(elsewhere) = elsewhere {
+                elsewhere.await;
+            }
+            Answer::Entered
+        }))
     }
 
     fn attach(&mut self, queues: &[QueueId]) -> Vec<(ShardId, Position)> {
@@ -172,6 +178,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.server.metrics.gap_bytes.inc_by(bytes);
                 let client = &self.session.client().0;
                 tracing::warn!(%client, %shard, bytes, "resumed below what the log holds: messages may be missing");
+            }
+            Effect::TakenFrom { owner, epoch } => {
+                let (namespace, client) = (&self.server.shared.namespace, self.session.client());
+                context.clients.kick_at(owner, namespace, client, epoch, Kick::TakenOver);
             }
             Effect::Close => {}
         }

@@ -64,9 +64,10 @@ impl Session {
         let room = properties.maximum_packet_size().is_none_or(|most| most >= 256);
         self.problems = room && properties.request_problem_information().unwrap_or(true);
         self.client_set_expiry = version.is_v5() && properties.session_expiry_interval().unwrap_or(0) > 0;
+        let resume = !connect.clean_start;
         let opening = Opening { clean_start: connect.clean_start, expiry: expiry(connect), assigned, keep_alive };
         self.phase = Phase::Entering(Box::new(opening));
-        out.call(Ticket::Enter, Call::Enter(self.client.clone()));
+        out.call(Ticket::Enter, Call::Enter { client: self.client.clone(), resume });
     }
 
     /// The client has no other connection here any more.
@@ -98,6 +99,9 @@ impl Session {
         };
         self.identity = Some(Identity { sid: opened.sid, epoch: opened.epoch, persistent: opened.persistent });
         (self.progressed, self.ticked) = (now.elapsed, now.elapsed);
+        if let Some(owner) = opened.old_owner.filter(|owner| *owner != self.shared.incarnation) {
+            out.effect(Effect::TakenFrom { owner, epoch: opened.epoch });
+        }
         out.packet(Packet::ConnAck(self.connack(&opening, &opened)));
         if !opened.present {
             self.phase = Phase::Online;

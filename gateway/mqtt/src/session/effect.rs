@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_compute::port::{Command, Error, LaneProgress, Page, Read, Reply, Session as Rows};
-use causeway_model::{ClientId, Filter, Message, Millis, PacketId, Position, QueueId, ShardId, Sid};
+use causeway_model::{ClientId, Epoch, Filter, Incarnation, Message, Millis, PacketId, Position, QueueId, ShardId, Sid};
 
 use super::Delivery;
 use crate::codec::{Packet, Reason};
@@ -63,7 +63,12 @@ pub enum Step {
 pub enum Call {
     /// Become the client's only connection on this gateway: kick the old one and wait until it has had its last
     /// proposals ordered. Answered by [`Answer::Entered`].
-    Enter(ClientId),
+    Enter {
+        /// The client.
+        client: ClientId,
+        /// What is left of its session is wanted: last words of a connection to another gateway are worth a short wait.
+        resume: bool,
+    },
     /// `Broker::propose`. Answered by [`Answer::Replies`].
     Propose(ShardId, Vec<Command>),
     /// `Broker::session`. Answered by [`Answer::Rows`].
@@ -123,6 +128,14 @@ pub enum Effect {
         shard: ShardId,
         /// Bytes of log between them.
         bytes: u64,
+    },
+    /// Another gateway held the client until this opening: its connection is to go. Fencing protects the session from it
+    /// meanwhile.
+    TakenFrom {
+        /// That gateway.
+        owner: Incarnation,
+        /// The opening that fenced it.
+        epoch: Epoch,
     },
     /// Write what is to be written, then close the connection; the calls made before are answered or not, as it comes.
     Close,

@@ -26,6 +26,8 @@ pub(super) struct Broker {
     pub(super) overflow: bool,
     /// Every proposal is refused.
     pub(super) refuse: Option<causeway_model::Kind>,
+    /// Who holds every client that connects.
+    pub(super) old_owner: Option<Incarnation>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,7 @@ impl Broker {
         let cluster = Cluster { lineage: Lineage(1), key: HashKey([5; 16]), level: 1, shards };
         let logs = (0..shards).map(|_| Log { entries: Vec::new(), end: 1000 }).collect();
         let (interest, sessions) = (BTreeSet::new(), BTreeMap::new());
-        Self { cluster, logs, interest, sessions, overflow: false, refuse: None }
+        Self { cluster, logs, interest, sessions, overflow: false, refuse: None, old_owner: None }
     }
 
     fn append(&mut self, shard: ShardId) -> Position {
@@ -165,7 +167,7 @@ impl Broker {
             epoch: stored.epoch,
             present,
             persistent: !open.expiry.is_zero(),
-            old_owner: None,
+            old_owner: self.old_owner,
             expiry: open.expiry.min(Duration::from_hours(1)),
         };
         Reply::Opened(opened)

@@ -8,4 +8,5 @@ mod deliver;
 mod peer;
 mod publish;
 mod subscribe;
+mod takeover;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use causeway_compute::notify::Taken;
 use causeway_compute::port::LaneProgress;
-use causeway_model::{ClientId, Millis, ShardId};
+use causeway_model::{ClientId, Epoch, Incarnation, Millis, ShardId};
 
 use super::broker::{Broker, Mail, incarnation, namespace};
 use crate::Settings;
@@ -24,6 +24,9 @@ pub(super) struct Peer {
     pub(super) progress: Vec<(ShardId, LaneProgress)>,
     pub(super) released: Vec<String>,
     pub(super) closed: bool,
+    /// For each time the client entered: whether it wants its session back.
+    pub(super) resumes: Vec<bool>,
+    pub(super) taken_from: Vec<(Incarnation, Epoch)>,
     /// Bytes that may wait for the socket.
     pub(super) room: usize,
     /// Commands in the order of their proposals.
@@ -45,6 +48,8 @@ impl Peer {
             progress: Vec::new(),
             released: Vec::new(),
             closed: false,
+            resumes: Vec::new(),
+            taken_from: Vec::new(),
             room: 1 << 20,
             proposed: Vec::new(),
             out: Output::default(),
@@ -60,7 +65,10 @@ impl Peer {
                     Ok(Answer::Replies(broker.propose(shard, commands)))
                 }
                 Call::Attach(queues) => Ok(Answer::Attached(self.mail.attach(broker, queues))),
-                Call::Enter(_) => Ok(Answer::Entered),
+                Call::Enter { resume, .. } => {
+                    self.resumes.push(resume);
+                    Ok(Answer::Entered)
+                }
                 other @ (Call::Rows(..) | Call::Read(..) | Call::Fetch(..) | Call::Acquire(_)) => Err(other),
             };
             self.pending.push_back((ticket, answer));
@@ -71,6 +79,7 @@ impl Peer {
                 Effect::Release(filter) => self.released.push(filter.to_string()),
                 Effect::Progress(shard, progress) => self.progress.push((shard, progress)),
                 Effect::Gap { .. } => {}
+                Effect::TakenFrom { owner, epoch } => self.taken_from.push((owner, epoch)),
                 Effect::Close => self.closed = true,
             }
         }
@@ -112,7 +121,7 @@ impl Peer {
                 }
                 Answer::Acquired(Ok(shards.into_iter().map(|shard| (shard, broker.applied(shard))).collect()))
             }
-            Call::Propose(..) | Call::Attach(_) | Call::Enter(_) => unreachable!("answered when it was made"),
+            Call::Propose(..) | Call::Attach(_) | Call::Enter { .. } => unreachable!("answered when it was made"),
         });
         self.step(broker, |session, now, out| session.answer(ticket, answer, now, out));
     }
