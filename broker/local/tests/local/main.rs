@@ -3,6 +3,7 @@
 mod boundary;
 mod duties;
 mod fragile;
+mod members;
 mod reading;
 mod restart;
 mod shard;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::{Incarnation, Kind};
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -146,13 +145,16 @@ struct Beats {
     /// When the last lease was given.
     answered: Instant,
     length: Duration,
+    /// That lease has run out, and this was said.
+    silent: bool,
     health: Health,
     metrics: MembersMetrics,
 }
 
 impl Beats {
     fn new(membership: Arc<Membership>, member: Member, lease: Lease, health: Health, metrics: MembersMetrics) -> Self {
-        let mut this = Self { membership, member, answered: Instant::now(), length: lease.length, health, metrics };
+        let (answered, length) = (Instant::now(), lease.length);
+        let mut this = Self { membership, member, answered, length, silent: false, health, metrics };
         this.renewed(lease);
         this
     }
@@ -162,11 +164,11 @@ impl Beats {
         let mut introduce = false;
         let mut pause = self.length / 3;
         loop {
-            tokio::time::sleep(pause).await;
+            self.watched(tokio::time::sleep(pause)).await;
             let members = &self.membership.members;
             let call =
                 if introduce { members.join(self.member.clone()) } else { members.beat(self.membership.incarnation) };
-            let error = match self.answer(call).await {
+            let error = match self.watched(call).await {
                 Ok(lease) => {
                     self.renewed(lease);
                     (backoff, introduce, pause) = (Backoff::default(), false, self.length / 3);
@@ -187,20 +189,24 @@ impl Beats {
         }
     }
 
-    /// Waits for the answer, and says meanwhile when it is late by a whole lease.
-    async fn answer(&self, mut call: BoxFuture<'static, Result<Lease, port::Error>>) -> Result<Lease, port::Error> {
-        tokio::select! {
-            biased;
-            answer = &mut call => return answer,
-            () = tokio::time::sleep_until(self.answered + self.length) => {}
+    /// Waits, and says meanwhile when the last lease has run out.
+    async fn watched<R>(&mut self, future: impl Future<Output = R>) -> R {
+        let mut future = std::pin::pin!(future);
+        if !self.silent {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(self.answered + self.length) => {}
+                done = &mut future => return done,
+            }
+            tracing::warn!(incarnation = %self.member.incarnation, "{SILENT}");
+            self.health.hold(SILENT);
+            self.silent = true;
         }
-        tracing::warn!(incarnation = %self.member.incarnation, "{SILENT}");
-        self.health.hold(SILENT);
-        call.await
+        future.await
     }
 
     fn renewed(&mut self, lease: Lease) {
-        (self.answered, self.length) = (Instant::now(), lease.length);
+        (self.answered, self.length, self.silent) = (Instant::now(), lease.length, false);
         self.metrics.members(&lease.map);
         self.membership.map.send_if_modified(|map| {
             let newer = lease.map.epoch > map.epoch;
@@ -238,10 +244,8 @@ impl Default for Backoff {
 
 impl Backoff {
     fn next(&mut self, kind: &Kind) -> Duration {
-        let pause = match kind {
-            Kind::Busy { retry_after } => self.0.max((*retry_after).min(MAX_BACKOFF)),
-            _ => self.0,
-        };
+        let asked = if let Kind::Busy { retry_after } = kind { *retry_after } else { Duration::ZERO };
+        let pause = self.0.max(asked.min(MAX_BACKOFF));
         self.0 = (self.0 * 2).min(MAX_BACKOFF);
         pause
     }

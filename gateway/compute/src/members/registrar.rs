@@ -109,7 +109,7 @@ impl Members for Registrar {
         async move {
             let map = match entry {
                 Ok(Ok(map)) => Ok(map),
-                Ok(Err(reply)) => inner.settle_join(member, reply.await),
+                Ok(Err(reply)) => inner.settle_join(member, &reply.await),
                 Err(refused) => Err(fail("join", refused)),
             }?;
             Ok(inner.lease(map))
@@ -149,7 +149,7 @@ impl Inner {
         self.broker.propose(SHARD, incarnations.iter().map(command).collect())
     }
 
-    fn settle_join(&self, member: Member, replies: Result<Vec<Reply>, port::Error>) -> Result<Arc<Map>, port::Error> {
+    fn settle_join(&self, member: Member, replies: &Result<Vec<Reply>, port::Error>) -> Result<Arc<Map>, port::Error> {
         let incarnation = member.incarnation;
         let failed = |kind| port::Error { operation: "join", shard: SHARD, kind };
         let mut leases = self.leases.lock();

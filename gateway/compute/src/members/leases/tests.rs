@@ -6,6 +6,8 @@ use super::*;
 
 const LENGTH: Duration = Duration::from_secs(9);
 const PERIOD: Duration = Duration::from_secs(1);
+/// A tick less than a lease.
+const ALMOST: Duration = Duration::from_secs(8);
 
 fn leases(joined: &[u128], now: Instant) -> Leases {
     Leases::new(7, LENGTH, PERIOD, joined.iter().copied().map(Incarnation), now)
@@ -48,10 +50,10 @@ fn a_gateway_is_in_the_map_once_the_log_has_it_and_until_it_is_silent_for_a_leas
     assert_eq!(leases.beat(Incarnation(1), start), Err(Refused::Unknown));
     let map = leases.joined(a, start).unwrap();
     assert_eq!((map.epoch, names(&map)), (epoch(1), vec!["a"]));
-    assert_eq!(run(&mut leases, start, LENGTH - PERIOD), []);
-    assert_eq!(leases.beat(Incarnation(1), start + LENGTH - PERIOD).unwrap().epoch, epoch(1));
-    assert_eq!(run(&mut leases, start + LENGTH - PERIOD, LENGTH - PERIOD), []);
-    assert_eq!(leases.tick(start + LENGTH * 2 - PERIOD), [Incarnation(1)]);
+    assert_eq!(run(&mut leases, start, ALMOST), []);
+    assert_eq!(leases.beat(Incarnation(1), start + ALMOST).unwrap().epoch, epoch(1));
+    assert_eq!(run(&mut leases, start + ALMOST, ALMOST), []);
+    assert_eq!(leases.tick(start + ALMOST + LENGTH), [Incarnation(1)]);
     assert_eq!((leases.map().epoch, leases.map().members.len()), (epoch(2), 0));
     assert_eq!(leases.undeclared(10), [Incarnation(1)]);
 }
@@ -90,7 +92,7 @@ fn a_join_that_the_log_refused_leaves_nothing_and_one_in_doubt_runs_out() {
     leases.not_joined(doubtful.incarnation, false);
     leases.not_joined(twice.incarnation, true);
     assert_eq!(leases.joined(twice, start).unwrap().epoch, epoch(1), "another attempt was still under way");
-    leases.beat(Incarnation(3), start + LENGTH - PERIOD).unwrap();
+    leases.beat(Incarnation(3), start + ALMOST).unwrap();
     assert_eq!(run(&mut leases, start, LENGTH), [Incarnation(2)], "the log may have it");
     assert_eq!(leases.map().epoch, epoch(1), "it was in no map");
 }
@@ -113,8 +115,8 @@ fn those_whom_the_log_knows_have_a_lease_of_grace_and_are_asked_to_introduce_the
     let first = leases.map();
     assert_eq!(first.epoch, epoch(0));
     assert_eq!(first.members.iter().map(|member| member.address.clone()).collect::<Vec<_>>(), [None, None, None]);
-    assert_eq!(run(&mut leases, start, LENGTH - PERIOD), []);
-    let late = start + LENGTH - PERIOD;
+    assert_eq!(run(&mut leases, start, ALMOST), []);
+    let late = start + ALMOST;
     assert_eq!(leases.beat(Incarnation(1), late), Err(Refused::Unknown));
     assert!(matches!(leases.join(&member(2, "b"), late), Ok(Entry::Known(map)) if map.epoch == epoch(1)));
     assert_eq!(leases.tick(start + LENGTH), [Incarnation(3)], "a beat is a sign of life, introduced or not");
@@ -175,13 +177,13 @@ struct Oracle {
 impl Oracle {
     /// Time up to a tick; `gap` since the last one.
     fn tick(&mut self, since: &BTreeMap<Incarnation, Instant>, now: Instant, gap: Duration) -> Vec<Incarnation> {
-        let deaf = if gap > PERIOD * 2 { gap - PERIOD } else { Duration::ZERO };
+        let deaf = if gap > PERIOD * 2 { gap.saturating_sub(PERIOD) } else { Duration::ZERO };
         let mut lost = Vec::new();
         for (incarnation, forgiven) in &mut self.heard {
             let silent = now.duration_since(since[incarnation]);
             // Deaf time counts for nobody, and nobody gets more out of it than silence forgiven.
             *forgiven = (*forgiven + deaf).min(silent);
-            if silent - *forgiven >= LENGTH {
+            if silent.saturating_sub(*forgiven) >= LENGTH {
                 lost.push(*incarnation);
             }
         }
