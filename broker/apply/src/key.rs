@@ -20,7 +20,7 @@
 
 use causeway_model::{Filter, Incarnation, Millis, Namespace, Offset, PacketId, Position, QueueId, Sid, Stamp, Text};
 
-use crate::record::{OWNER_GATEWAY, OWNER_SESSION, Owner};
+use crate::record::{self, OWNER_GATEWAY, OWNER_SESSION};
 
 /// `meta`: how far apply has come.
 pub const APPLIED: [u8; 1] = [1];
@@ -137,10 +137,37 @@ pub fn message_key(hash: [u8; 16], position: Position) -> [u8; 24] {
     concat(&[&hash, &position.0.to_be_bytes()])
 }
 
+/// Whose a `filter` row is. A session's rows are its own through all its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A persistent session.
+    Session(Sid),
+    /// All volatile sessions of one gateway.
+    Gateway(Incarnation),
+}
+
+impl From<record::Owner> for Owner {
+    fn from(owner: record::Owner) -> Self {
+        match owner {
+            record::Owner::Session { sid, .. } => Self::Session(sid),
+            record::Owner::Gateway(incarnation) => Self::Gateway(incarnation),
+        }
+    }
+}
+
 /// `filter`: one owner of one filter.
 pub fn filter(namespace: &Namespace, filter: &str, owner: Owner) -> Vec<u8> {
     let mut key = filter_prefix(namespace, filter);
-    owner.put(&mut key);
+    match owner {
+        Owner::Session(sid) => {
+            key.push(OWNER_SESSION);
+            key.extend(sid.to_bytes());
+        }
+        Owner::Gateway(incarnation) => {
+            key.push(OWNER_GATEWAY);
+            key.extend(incarnation.0.to_be_bytes());
+        }
+    }
     key
 }
 

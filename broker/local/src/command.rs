@@ -109,7 +109,7 @@ fn names(message: &Message) -> usize {
 
 fn to_interest(Interest { add, namespace, filter, owner }: Interest) -> record::Interest {
     let owner = match owner {
-        Owner::Session(sid) => record::Owner::Session(sid),
+        Owner::Session { sid, epoch } => record::Owner::Session { sid, epoch },
         Owner::Gateway(incarnation) => record::Owner::Gateway(incarnation),
     };
     record::Interest { add, namespace, filter, owner }

@@ -5,7 +5,8 @@ use causeway_model::{Epoch, Filter, Namespace, QueueKind, Sid};
 use super::cluster::check_gateway;
 use super::session::head;
 use super::{Step, Stop, damaged};
-use crate::record::{Interest, Owner, Subscribe, Unsubscribe};
+use crate::key::Owner;
+use crate::record::{self, Interest, Subscribe, Unsubscribe};
 use crate::row::{Head, SubscriptionRow};
 use crate::{Family, Outcome, Reason, Tables, key};
 
@@ -15,10 +16,11 @@ pub(super) fn interest<T: Tables>(step: &mut Step<'_, T>, record: &Interest) -> 
         return Err(Reason::Invalid.into());
     }
     if record.add {
-        check_owner(step, record.owner)?;
-        add(step, &record.namespace, &record.filter, record.owner)?;
+        may_add(step, record.owner)?;
+        add(step, &record.namespace, &record.filter, record.owner.into())?;
     } else {
-        remove(step, &record.namespace, &record.filter, record.owner)?;
+        may_remove(step, record.owner)?;
+        remove(step, &record.namespace, &record.filter, record.owner.into())?;
     }
     Ok(Outcome::Interest)
 }
@@ -29,16 +31,25 @@ fn is_indexed(filter: &Filter) -> bool {
 }
 
 /// Somebody must be there to end it again. A session is known on its home shard only.
-fn check_owner<T: Tables>(step: &Step<'_, T>, owner: Owner) -> Result<(), Stop> {
+fn may_add<T: Tables>(step: &Step<'_, T>, owner: record::Owner) -> Result<(), Stop> {
     match owner {
-        Owner::Gateway(incarnation) => check_gateway(step, incarnation),
-        Owner::Session(sid) if sid.home == step.cluster()?.shard => match head(step, sid)? {
-            None => Err(Reason::NotFound.into()),
-            Some(head) if !head.is_connected() => Err(Reason::Fenced.into()),
-            Some(head) if !head.persistent => Err(Reason::Invalid.into()),
-            Some(_) => Ok(()),
-        },
-        Owner::Session(_) => Ok(()),
+        record::Owner::Gateway(incarnation) => check_gateway(step, incarnation),
+        record::Owner::Session { sid, epoch } if sid.home == step.cluster()?.shard => {
+            if owned(step, sid, epoch)?.persistent { Ok(()) } else { Err(Reason::Invalid.into()) }
+        }
+        record::Owner::Session { .. } => Ok(()),
+    }
+}
+
+/// Ending it is always right, but for a session's old owner: the new one may have wanted the same since.
+fn may_remove<T: Tables>(step: &Step<'_, T>, owner: record::Owner) -> Result<(), Stop> {
+    let record::Owner::Session { sid, epoch } = owner else { return Ok(()) };
+    if sid.home != step.cluster()?.shard {
+        return Ok(());
+    }
+    match head(step, sid)? {
+        Some(head) if head.epoch > epoch => Err(Reason::Fenced.into()),
+        _ => Ok(()),
     }
 }
 

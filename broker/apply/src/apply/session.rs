@@ -19,7 +19,8 @@ use causeway_model::{ClientId, Epoch, MAX_NAME_BYTES, Namespace, Sid};
 use super::cluster::check_gateway;
 use super::interest::remove;
 use super::{Step, Stop, damaged};
-use crate::record::{CloseReason, Owner, SessionClose, SessionExpire, SessionOpen, Will, decode_message};
+use crate::key::Owner;
+use crate::record::{CloseReason, SessionClose, SessionExpire, SessionOpen, Will, decode_message};
 use crate::row::{Head, LaneRow, SessionState, Timer};
 use crate::{Event, Family, Opened, Outcome, Reason, Tables, key};
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use causeway_model::{Filter, Incarnation, Namespace, Position};
 
 use super::collect;
-use crate::record::Owner;
+use crate::key::Owner;
 use crate::{ApplyError, Family, Tables, key};
 
 /// One owner of one wildcard.

@@ -10,8 +10,12 @@ use super::wire::{Reader, put_bytes, put_sid, put_starts, put_varint};
 
 /// Starts or ends the indexing of a wildcard for an owner.
 ///
+/// A session names its epoch, so that an old owner's late record neither adds nor ends what is the new one's. Apply can
+/// tell on the session's home shard only: its head is there. Elsewhere the record is taken at its word, and an old
+/// owner can at worst leave a row that the session's next removal or its end clears, or end one early.
+///
 /// ```text
-/// add u8 ‖ owner ‖ namespace ‖ filter          owner = 1 ‖ sid 12 B | 2 ‖ incarnation u128
+/// add u8 ‖ owner ‖ namespace ‖ filter          owner = 1 ‖ sid 12 B ‖ epoch u64 | 2 ‖ incarnation u128
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
@@ -29,7 +33,12 @@ pub struct Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// A persistent session.
-    Session(Sid),
+    Session {
+        /// The session.
+        sid: Sid,
+        /// The caller's epoch.
+        epoch: Epoch,
+    },
     /// All volatile sessions of one gateway.
     Gateway(Incarnation),
 }
@@ -38,12 +47,12 @@ pub(crate) const OWNER_SESSION: u8 = 1;
 pub(crate) const OWNER_GATEWAY: u8 = 2;
 
 impl Owner {
-    /// Tag ‖ id, as in the record and at the end of the filter row's key.
-    pub(crate) fn put(&self, buf: &mut impl BufMut) {
+    fn put(&self, buf: &mut impl BufMut) {
         match self {
-            Self::Session(sid) => {
+            Self::Session { sid, epoch } => {
                 buf.put_u8(OWNER_SESSION);
                 put_sid(buf, *sid);
+                buf.put_u64(epoch.0.0);
             }
             Self::Gateway(incarnation) => {
                 buf.put_u8(OWNER_GATEWAY);
@@ -64,7 +73,7 @@ impl Interest {
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let add = r.flag("add")?;
         let owner = match r.u8("owner")? {
-            OWNER_SESSION => Owner::Session(r.sid()?),
+            OWNER_SESSION => Owner::Session { sid: r.sid()?, epoch: r.epoch()? },
             OWNER_GATEWAY => Owner::Gateway(r.incarnation()?),
             _ => return Err(r.malformed("owner")),
         };

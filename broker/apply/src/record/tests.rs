@@ -61,7 +61,10 @@ fn golden_interest() -> Vec<(Record, &'static str)> {
     };
     let from = vec![(ShardId(2), Position(0x80))];
     vec![
-        (interest(true, "a/+", Owner::Session(sid(0x11))), "10010100 01 01 000001020000000000000011 00 03612f2b"),
+        (
+            interest(true, "a/+", Owner::Session { sid: sid(0x11), epoch: Epoch(Position(0x22)) }),
+            "10010100 01 01 000001020000000000000011 0000000000000022 00 03612f2b",
+        ),
         (interest(false, "+", gateway(7)), "10010100 00 02 00000000000000000000000000000007 00 012b"),
         (
             Record::Subscribe(Subscribe { sid: sid(0x11), epoch: EPOCH, filter: filter("a/#"), options, from }),

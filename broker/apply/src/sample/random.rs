@@ -85,7 +85,11 @@ impl Random {
     }
 
     fn owner(&mut self) -> Owner {
-        if self.chance(50) { Owner::Gateway(self.incarnation()) } else { Owner::Session(self.session().0) }
+        if self.chance(50) {
+            return Owner::Gateway(self.incarnation());
+        }
+        let (sid, epoch) = self.session();
+        Owner::Session { sid, epoch }
     }
 
     fn options(&mut self) -> SubscribeOptions {

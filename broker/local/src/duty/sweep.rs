@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use causeway_apply::record::{CloseReason, Gateway, GatewayEvent, Interest, SessionClose};
+use causeway_apply::record::{CloseReason, Gateway, GatewayEvent, Interest, Owner, SessionClose};
 use causeway_apply::row::GatewayState;
 use causeway_apply::{Durable, Record, read};
 use causeway_model::{Incarnation, Sid};
@@ -81,8 +81,9 @@ impl<T: Durable> Duties<T> {
             }
             Next::Interest(from) => {
                 let page = read::interest_of(&*self.tables, gateway, from, PAGE)?;
+                let owner = Owner::Gateway(gateway);
                 let end = |row: read::Interest| {
-                    let read::Interest { namespace, filter, owner, .. } = row;
+                    let read::Interest { namespace, filter, .. } = row;
                     Record::Interest(Interest { add: false, namespace, filter, owner })
                 };
                 let mut records: Vec<_> = page.rows.into_iter().map(end).collect();

@@ -178,7 +178,8 @@ impl World {
         self.wait(async {
             let opened = self.client().open("p0", false, EXPIRY, gateway).await;
             let session = (opened.sid, opened.epoch);
-            let at = self.client().add("s/+", Owner::Session(opened.sid)).await;
+            let owner = Owner::Session { sid: opened.sid, epoch: opened.epoch };
+            let at = self.client().add("s/+", owner).await;
             self.client().subscribe(session, "s/+", SubscribeOptions::at(Qos::AtLeastOnce), at.0).await;
             let mut commands: Vec<_> = (1..600).map(|n| open(&format!("p{n}"), EXPIRY, gateway)).collect();
             commands.extend((0..300).map(|n| open(&format!("v{n}"), Duration::ZERO, gateway)));

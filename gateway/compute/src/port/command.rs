@@ -13,7 +13,9 @@ use super::InFlight;
 pub enum Command {
     /// Stores a message. Replies `Published`, or `Duplicate` for a QoS 2 packet id that is still held.
     Publish(Message),
-    /// Starts or ends the indexing of a wildcard for an owner. Replies `Interest`; idempotent.
+    /// Starts or ends the indexing of a wildcard for an owner. Replies `Interest`; idempotent. What a session's old
+    /// epoch asks for is rejected as `Fenced` on its home shard; another shard does not know the session and takes it at
+    /// its word.
     Interest(Interest),
     /// Opens a client's session, resumes it or takes it over. Replies `Opened`.
     SessionOpen(SessionOpen),
@@ -83,7 +85,12 @@ pub struct Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// A persistent session.
-    Session(Sid),
+    Session {
+        /// The session.
+        sid: Sid,
+        /// The caller's epoch.
+        epoch: Epoch,
+    },
     /// All volatile sessions of one gateway.
     Gateway(Incarnation),
 }

@@ -1,8 +1,12 @@
 //! Wildcards: indexed from the position of their interest on, for as long as they have an owner.
 
+use std::time::Duration;
+
+use causeway_model::Incarnation;
+
 use super::World;
-use super::client::{Client, gateway, message};
-use crate::port::Command;
+use super::client::{Client, gateway, interest, message};
+use crate::port::{Command, Owner, Rejected, Reply};
 
 /// Entries above the reply's position, none below.
 pub async fn a_wildcard_has_what_came_after_its_position(world: &impl World) {
@@ -44,6 +48,28 @@ pub async fn a_filter_lives_until_its_last_owner_leaves(world: &impl World) {
     client.remove("s/+", gateway(2)).await;
     client.publish("s/2", "dropped").await;
     assert_eq!(client.bodies("s/+").await, ["kept"]);
+}
+
+/// A session that moved to another connection: what the old one still asks for neither adds nor ends a wildcard.
+pub async fn an_old_epochs_interest_is_fenced(world: &impl World) {
+    let client = Client::new(world);
+    let expiry = Duration::from_mins(10);
+    let old = client.open("c", false, expiry, Incarnation(1)).await;
+    let old = Owner::Session { sid: old.sid, epoch: old.epoch };
+    client.add("e/+", old).await;
+    let new = client.open("c", false, expiry, Incarnation(2)).await;
+    assert!(new.present);
+    let new = Owner::Session { sid: new.sid, epoch: new.epoch };
+    let fenced = Reply::Rejected(Rejected::Fenced);
+    assert_eq!(client.one(interest(true, "late/+", old)).await, fenced);
+    assert_eq!(client.one(interest(false, "e/+", old)).await, fenced);
+    client.publish("late/1", "nobody asked").await;
+    client.publish("e/1", "still asked for").await;
+    assert_eq!(client.bodies("late/+").await.len(), 0);
+    assert_eq!(client.bodies("e/+").await, ["still asked for"]);
+    client.remove("e/+", new).await;
+    client.publish("e/2", "no more").await;
+    assert_eq!(client.bodies("e/+").await, ["still asked for"], "the new one ends what the old one added");
 }
 
 /// Against `Filter::matches` for names with empty levels, `$` and parents of `#`.

@@ -17,6 +17,7 @@ use crate::port::{Broker, Overview};
 mod client;
 pub mod fetch;
 pub mod interest;
+pub mod lookup;
 pub mod notify;
 pub mod overview;
 pub mod propose;
@@ -74,6 +75,7 @@ macro_rules! broker_suite {
             interest: adding_twice_changes_nothing;
             interest: a_filter_lives_until_its_last_owner_leaves;
             interest: wildcards_follow_the_specification;
+            interest: an_old_epochs_interest_is_fenced;
             fetch: messages_come_back_as_they_were_published_in_the_order_asked;
             fetch: what_was_trimmed_is_none_and_reads_begin_at_the_first_position;
             session: a_new_session_is_not_present_and_a_resumed_one_is;

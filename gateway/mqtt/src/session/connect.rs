@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use causeway_compute::port::{Command, Error, Opened, Reply, Session as Rows, SessionOpen};
+use causeway_compute::port::{Command, Error, Opened, Owner, Reply, Session as Rows, SessionOpen};
 use causeway_model::{ClientId, Epoch, Position, Qos, ShardId, Sid, Text};
 use smallvec::SmallVec;
 
@@ -40,6 +40,14 @@ pub(super) struct Identity {
     pub(super) sid: Sid,
     pub(super) epoch: Epoch,
     pub(super) persistent: bool,
+}
+
+impl Identity {
+    /// On whose behalf a persistent session's wildcards are indexed.
+    pub(super) fn owner(self) -> Owner {
+        let Self { sid, epoch, .. } = self;
+        Owner::Session { sid, epoch }
+    }
 }
 
 impl Session {

@@ -76,11 +76,12 @@ impl Session {
         if filters.is_empty() {
             return self.log_subscriptions(job, out);
         }
-        if let Some(Identity { sid, persistent: true, .. }) = self.identity {
-            for shard in self.shared.cluster.shards().filter(|shard| *shard != sid.home) {
+        if let Some(identity) = self.identity.filter(|identity| identity.persistent) {
+            let owner = identity.owner();
+            for shard in self.shared.cluster.shards().filter(|shard| *shard != identity.sid.home) {
                 job.waiting = job.waiting.saturating_add(1);
                 let filters = filters.iter().map(|(_, filter)| filter.clone());
-                let commands = filters.map(|filter| self.shared.interest(true, filter, Owner::Session(sid))).collect();
+                let commands = filters.map(|filter| self.shared.interest(true, filter, owner)).collect();
                 out.call(Ticket::Step(Step::Interest(shard)), Call::Propose(shard, commands));
             }
             if job.waiting == 0 {
@@ -159,7 +160,7 @@ impl Session {
         let mut commands = Vec::new();
         for wanted in job.wanted.iter().filter(|wanted| wanted.is_alive()) {
             if wanted.wildcard {
-                commands.push(self.shared.interest(true, wanted.filter.clone(), Owner::Session(identity.sid)));
+                commands.push(self.shared.interest(true, wanted.filter.clone(), identity.owner()));
             }
             commands.push(self.subscribe_command(identity, &job, wanted));
         }
@@ -187,7 +188,8 @@ impl Session {
         replies: Result<Vec<Reply>, Error>,
         out: &mut Output,
     ) {
-        let Some(Identity { sid, epoch, .. }) = self.identity else { return };
+        let Some(identity) = self.identity else { return };
+        let Identity { sid, epoch, .. } = identity;
         let fenced = |reply: &Reply| *reply == Reply::Rejected(Rejected::Fenced);
         if replies.as_ref().is_ok_and(|replies| replies.iter().any(fenced)) {
             return self.end(End::fenced(), out);
@@ -206,7 +208,7 @@ impl Session {
                 leftover.push(Command::Unsubscribe { sid, epoch, filter: wanted.filter.clone() });
             }
             if interest.is_some_and(|part| part.logged) {
-                leftover.push(self.shared.interest(false, wanted.filter.clone(), Owner::Session(sid)));
+                leftover.push(self.shared.interest(false, wanted.filter.clone(), identity.owner()));
             }
             self.refuse(wanted, reason, out);
         }
@@ -284,8 +286,8 @@ impl Session {
     }
 
     fn end_interest(&self, filter: &Filter, shard: ShardId, out: &mut Output) {
-        if let Some(Identity { sid, .. }) = self.identity {
-            let remove = self.shared.interest(false, filter.clone(), Owner::Session(sid));
+        if let Some(identity) = self.identity {
+            let remove = self.shared.interest(false, filter.clone(), identity.owner());
             out.call(Ticket::Forgotten, Call::Propose(shard, vec![remove]));
         }
     }

@@ -3,7 +3,7 @@
 //! In memory a subscription ends at once: what waits for it is not delivered any more, what is in flight is completed. A
 //! persistent session's is also removed from the log, with its interest on every shard, before UNSUBACK says so.
 
-use causeway_compute::port::{Command, Error, Owner, Rejected, Reply};
+use causeway_compute::port::{Command, Error, Rejected, Reply};
 use causeway_model::{Filter, PacketId, ShardId};
 
 use super::Session;
@@ -78,7 +78,7 @@ impl Session {
                 commands.push(Command::Unsubscribe { sid, epoch, filter: filter.clone() });
             }
             if may_overflow(filter) {
-                commands.push(self.shared.interest(false, filter.clone(), Owner::Session(sid)));
+                commands.push(self.shared.interest(false, filter.clone(), identity.owner()));
             }
         }
         commands

@@ -8,7 +8,7 @@ use crate::record::{
     CloseReason, Gateway, GatewayEvent, Limits, Owner, SessionClose, SessionOpen, Subscribe, Unsubscribe,
 };
 use crate::sample::{Shard, filter, gateway, interest};
-use crate::{Outcome, Reason, Record, read};
+use crate::{Family, Outcome, Reason, Record, key, read};
 
 impl Shard {
     fn session(&mut self, client: &str, expiry: Duration) -> (Sid, Epoch) {
@@ -23,6 +23,10 @@ impl Shard {
         let Outcome::Opened(opened) = self.one(Record::SessionOpen(open)) else { panic!("not opened") };
         (opened.sid, opened.epoch)
     }
+}
+
+fn session(sid: Sid, epoch: Epoch) -> Owner {
+    Owner::Session { sid, epoch }
 }
 
 fn subscribe((sid, epoch): (Sid, Epoch), name: &str, qos: Qos, from: u64) -> Record {
@@ -107,17 +111,39 @@ fn filters_are_active_again_after_a_restart() {
 fn a_session_may_have_interest_while_its_connection_holds_it() {
     let mut shard = Shard::new();
     let (sid, epoch) = shard.session("c", Duration::from_mins(1));
-    let (volatile, _) = shard.session("v", Duration::ZERO);
-    assert_eq!(shard.one(interest(true, "a/+", Owner::Session(sid))), Outcome::Interest);
-    assert_eq!(shard.one(interest(true, "a/+", Owner::Session(volatile))), Outcome::Rejected(Reason::Invalid));
+    let (volatile, later) = shard.session("v", Duration::ZERO);
+    assert_eq!(shard.one(interest(true, "a/+", session(sid, epoch))), Outcome::Interest);
+    assert_eq!(shard.one(interest(true, "a/+", session(volatile, later))), Outcome::Rejected(Reason::Invalid));
     let nobody = Sid { home: ShardId(0), position: Position(3) };
-    assert_eq!(shard.one(interest(true, "a/+", Owner::Session(nobody))), Outcome::Rejected(Reason::NotFound));
+    assert_eq!(shard.one(interest(true, "a/+", session(nobody, epoch))), Outcome::Rejected(Reason::NotFound));
     let elsewhere = Sid { home: ShardId(1), position: Position(3) };
-    assert_eq!(shard.one(interest(true, "b/+", Owner::Session(elsewhere))), Outcome::Interest, "unknown here");
+    assert_eq!(shard.one(interest(true, "b/+", session(elsewhere, epoch))), Outcome::Interest, "unknown here");
     let close = SessionClose { sid, epoch, reason: CloseReason::Orderly, expiry: None };
     shard.one(Record::SessionClose(close));
-    assert_eq!(shard.one(interest(true, "c/+", Owner::Session(sid))), Outcome::Rejected(Reason::Fenced));
-    assert_eq!(shard.one(interest(false, "a/+", Owner::Session(sid))), Outcome::Interest, "ending it is always right");
+    assert_eq!(shard.one(interest(true, "c/+", session(sid, epoch))), Outcome::Rejected(Reason::Fenced));
+    assert_eq!(shard.one(interest(false, "a/+", session(sid, epoch))), Outcome::Interest, "ending it is always right");
+    assert_eq!(shard.one(interest(false, "a/+", session(nobody, epoch))), Outcome::Interest);
+}
+
+#[test]
+fn an_old_owner_neither_adds_nor_ends_what_is_the_new_ones() {
+    let mut shard = Shard::new();
+    let (sid, old) = shard.session("c", Duration::from_mins(1));
+    shard.one(interest(true, "a/+", session(sid, old)));
+    let (same, new) = shard.session("c", Duration::from_mins(1));
+    assert!(same == sid && new > old);
+    let before = shard.tables.dump();
+    assert_eq!(shard.one(interest(true, "b/+", session(sid, old))), Outcome::Rejected(Reason::Fenced));
+    assert_eq!(shard.one(interest(false, "a/+", session(sid, old))), Outcome::Rejected(Reason::Fenced));
+    let rows = |dump: Vec<(Family, _, _)>| {
+        dump.into_iter().filter(|(family, ..)| *family == Family::Filter).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(shard.tables.dump()), rows(before));
+    assert_eq!(shard.one(interest(true, "b/+", session(sid, new))), Outcome::Interest);
+    assert_eq!(shard.one(interest(false, "a/+", session(sid, new))), Outcome::Interest, "added in another epoch");
+    let owners = |filter| read::owners(&shard.tables, &Namespace::default(), filter, 10).unwrap();
+    let owned = owners("b/+").into_iter().map(|row| row.owner).collect::<Vec<_>>();
+    assert_eq!((owned, owners("a/+").len()), (vec![key::Owner::Session(sid)], 0));
 }
 
 #[test]
@@ -136,7 +162,7 @@ fn a_lost_gateway_gets_no_interest_and_its_own_is_found_page_by_page() {
         from = page.next;
     }
     assert_eq!(found.len(), 10);
-    let removes: Vec<_> = found.iter().map(|row| interest(false, row.filter.as_str(), row.owner)).collect();
+    let removes: Vec<_> = found.iter().map(|row| interest(false, row.filter.as_str(), gateway(1))).collect();
     shard.batch(&removes);
     assert_eq!(shard.apply.active_filters(), 20);
     assert_eq!(read::interest_of(&shard.tables, Incarnation(1), &[], 100).unwrap().rows, []);
@@ -149,7 +175,7 @@ fn owners_of_a_filter_are_listed_with_where_it_starts() {
     shard.one(interest(true, "a/+", gateway(1)));
     shard.one(interest(true, "a/+/b", gateway(1)));
     let owners = read::owners(&shard.tables, &Namespace::default(), "a/+", 10).unwrap();
-    assert_eq!(owners.iter().map(|row| (row.owner, row.position)).collect::<Vec<_>>(), [(gateway(1), at)]);
+    assert_eq!(owners.iter().map(|row| (row.owner, row.position)).collect::<Vec<_>>(), [(gateway(1).into(), at)]);
     let all = read::interest(&shard.tables, &[], 10).unwrap();
     assert_eq!(all.rows.iter().map(|row| row.filter.as_str()).collect::<Vec<_>>(), ["a/+", "a/+/b"]);
 }

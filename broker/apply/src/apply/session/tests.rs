@@ -132,7 +132,7 @@ fn a_clean_start_makes_a_new_session_and_leaves_the_old_ones_rows_to_bounded_rec
     let mut shard = Shard::new();
     let old = shard.open("c", false, HOUR, ONE);
     shard.subscribe(&old, "a/+");
-    shard.one(interest(true, "a/+", Owner::Session(old.sid)));
+    shard.one(interest(true, "a/+", Owner::Session { sid: old.sid, epoch: old.epoch }));
     let new = shard.open("c", true, HOUR, ONE);
     assert!(!new.present);
     assert_ne!(new.sid, old.sid);
