@@ -85,6 +85,11 @@ impl Listener {
         self.address
     }
 
+    /// The socket, for a protocol whose library accepts by itself: limits and the end are then its own.
+    pub fn into_socket(self) -> TcpListener {
+        self.socket
+    }
+
     /// Accepts until drain begins; `connection` makes the future that serves a client.
     pub fn serve<F>(
         self,

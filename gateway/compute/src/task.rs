@@ -11,6 +11,8 @@
 //! | `Interest`, `Settle` | process stops: wildcards would leak or never start | `Settle` is done | nothing: `Gateway{lost}` cleans up |
 //! | `Lease` | process stops: gateways would be lost unseen, or never | a gateway's run ended: fenced, or it left | nothing: the lease runs out |
 //! | `Lookup` | hints grow stale: finding a client asks every gateway | a gateway's run ended | nothing: hints are volatile |
+//! | `Link` | process stops: no broker can be reached any more | its client was dropped | waiting calls are told |
+//! | `LinkServer` | process stops: gateways would wait for ever | process stops | gateways see their link close, and try again |
 //! | `Admin` | process stops: probes would lie | process stops | nothing |
 //! | `AdminConnection` | that connection is closed | who asked is gone | nothing |
 
@@ -51,6 +53,10 @@ pub enum Kind {
     Lease,
     /// Tells other gateways who is here.
     Lookup,
+    /// Keeps the link to the brokers.
+    Link,
+    /// Serves links.
+    LinkServer,
     /// Serves admin HTTP.
     Admin,
     /// Serves one connection of admin HTTP.
@@ -77,7 +83,7 @@ pub enum Wave {
 
 impl Kind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Accept,
         Self::Connection,
         Self::Evict,
@@ -87,6 +93,8 @@ impl Kind {
         Self::Settle,
         Self::Lease,
         Self::Lookup,
+        Self::Link,
+        Self::LinkServer,
         Self::Admin,
         Self::AdminConnection,
     ];
@@ -103,6 +111,8 @@ impl Kind {
             Self::Settle => "settle",
             Self::Lease => "lease",
             Self::Lookup => "lookup",
+            Self::Link => "link",
+            Self::LinkServer => "link_server",
             Self::Admin => "admin",
             Self::AdminConnection => "admin_connection",
         }
@@ -119,6 +129,8 @@ impl Kind {
             | Self::Interest
             | Self::Settle
             | Self::Lease
+            | Self::Link
+            | Self::LinkServer
             | Self::Admin => Reach::Process,
         }
     }
@@ -126,10 +138,16 @@ impl Kind {
     /// What it means that such a task ends although nothing asked it to.
     pub fn on_end(self) -> Reach {
         match self {
-            Self::Connection | Self::AdminConnection | Self::Settle | Self::Lease | Self::Lookup => Reach::Task,
-            Self::Accept | Self::Evict | Self::Progress | Self::Dispatch | Self::Interest | Self::Admin => {
-                Reach::Process
+            Self::Connection | Self::AdminConnection | Self::Settle | Self::Lease | Self::Lookup | Self::Link => {
+                Reach::Task
             }
+            Self::Accept
+            | Self::Evict
+            | Self::Progress
+            | Self::Dispatch
+            | Self::Interest
+            | Self::LinkServer
+            | Self::Admin => Reach::Process,
         }
     }
 
@@ -142,6 +160,8 @@ impl Kind {
             | Self::Settle
             | Self::Lease
             | Self::Lookup
+            | Self::Link
+            | Self::LinkServer
             | Self::Admin
             | Self::AdminConnection => Wave::Back,
         }

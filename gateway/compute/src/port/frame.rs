@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use causeway_model::{Position, QueueId, ShardId, Stamp};
 use tokio::sync::mpsc;
@@ -121,6 +122,15 @@ impl Frames {
         let frame = self.receiver.recv().await;
         self.taken(frame.as_ref());
         frame
+    }
+
+    /// The next frame, for who polls by hand.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Frame>>> {
+        let polled = self.receiver.poll_recv(cx);
+        if let Poll::Ready(frame) = &polled {
+            self.taken(frame.as_ref());
+        }
+        polled
     }
 
     /// The next frame if it is there already.
