@@ -148,8 +148,11 @@ pub(crate) struct Place {
     /// Admin address of a running broker.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9600")]
     pub(crate) admin: SocketAddr,
+    /// The file that holds the token of a running broker that has one: its `admin.token_file`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Data directory of a stopped broker: takes its lock, replays, and looks.
-    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "token_file"])]
     pub(crate) data: Option<PathBuf>,
 }
 

@@ -16,7 +16,6 @@ mod clients;
 mod cluster;
 mod document;
 mod drain;
-mod find;
 mod listing;
 mod queue;
 mod session;
@@ -37,7 +36,7 @@ use utoipa::ToSchema;
 
 pub use document::document;
 pub use listing::{FilterView, LightView, List, Listing, TopicView};
-pub use queue::{EntryView, MessageView, QueuePage, ShardPage, queue_page};
+pub use queue::{EntryView, MOST_ENTRIES, MessageView, QueuePage, ShardPage, queue_page};
 
 use answer::Refused;
 

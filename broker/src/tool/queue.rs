@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
+use causeway_compute::admin::Token;
 use causeway_compute::port::Broker;
-use causeway_gateway::api::{EntryView, Listing, QueuePage, queue_page};
+use causeway_gateway::api::{EntryView, Listing, MOST_ENTRIES, QueuePage, queue_page};
 use causeway_index::Db;
 use causeway_local::Local;
 use causeway_model::{Filter, Millis, Namespace, Position};
@@ -17,8 +18,13 @@ use crate::settings::Settings;
 
 /// Where a queue is looked at.
 pub(crate) enum Source {
-    /// A running broker.
-    Admin(SocketAddr),
+    /// A running broker's, or a gateway's, admin HTTP.
+    Admin {
+        /// Its address.
+        at: SocketAddr,
+        /// What it may want to see.
+        token: Option<Token>,
+    },
     /// A stopped broker's data.
     Data(Box<Settings>),
 }
@@ -37,11 +43,12 @@ pub(crate) fn read(source: &Source, ask: &Ask, out: &mut dyn Write) -> Result<()
     let filter = Filter::new(ask.filter.clone().into()).with_context(|| format!("{:?}", ask.filter))?;
     let namespace = Namespace::new(ask.namespace.clone().into()).with_context(|| format!("{:?}", ask.namespace))?;
     let page: QueuePage = match source {
-        Source::Admin(admin) => {
-            let (after, limit) = (ask.after.to_string(), ask.limit.to_string());
+        Source::Admin { at, token } => {
+            // What the API gives at once; the rest is printed as "more".
+            let (after, limit) = (ask.after.to_string(), ask.limit.clamp(1, MOST_ENTRIES).to_string());
             let query =
                 [("filter", ask.filter.as_str()), ("namespace", &ask.namespace), ("after", &after), ("limit", &limit)];
-            get(*admin, "/api/v1/queue", &query)?
+            get(*at, token.as_ref(), "/api/v1/queue", &query)?
         }
         Source::Data(settings) => with_data(settings, |local| {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -56,7 +63,7 @@ pub(crate) fn read(source: &Source, ask: &Ask, out: &mut dyn Write) -> Result<()
 /// Prints which queues there are.
 pub(crate) fn list(source: &Source, scan: u64, out: &mut dyn Write) -> Result<()> {
     let listing: Listing = match source {
-        Source::Admin(admin) => get(*admin, "/api/v1/queues", &[("scan", &scan.to_string())])?,
+        Source::Admin { at, token } => get(*at, token.as_ref(), "/api/v1/queues", &[("scan", &scan.to_string())])?,
         Source::Data(settings) => with_data(settings, |local| listing::list(local.tables(), local.log(), scan))?,
     };
     Ok(print_listing(&listing, out)?)
@@ -72,15 +79,26 @@ fn with_data<R>(settings: &Settings, look: impl FnOnce(&Local<Db>) -> Result<R>)
     seen
 }
 
-fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str, query: &[(&str, &str)]) -> Result<T> {
+fn get<T: DeserializeOwned>(
+    admin: SocketAddr,
+    token: Option<&Token>,
+    path: &str,
+    query: &[(&str, &str)],
+) -> Result<T> {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let request = agent.get(format!("http://{admin}{path}")).query_pairs(query.iter().copied());
+    let mut request = agent.get(format!("http://{admin}{path}")).query_pairs(query.iter().copied());
+    if let Some(token) = token {
+        request = request.header("Authorization", token.authorization());
+    }
     let mut answer = request.call().with_context(|| {
         format!(
             "no broker answers at http://{admin}: name its admin address with --admin, or a stopped broker's --data"
         )
     })?;
     let text = answer.body_mut().read_to_string()?;
+    if answer.status() == 401 {
+        bail!("the broker wants a token: name the file that holds it with --token-file");
+    }
     if !answer.status().is_success() {
         bail!("the broker answered {}: {text}", answer.status());
     }

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use causeway_compute::registry::{Online, Registry};
-use causeway_model::{Incarnation, Namespace, QueueId};
+use causeway_compute::lookup::{self, Kicks};
+use causeway_compute::registry::{Kick, Online, Registry};
+use causeway_model::{ClientId, Incarnation, Namespace, QueueId, Text};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::answer::{Asked, Error, Named, Refusals, Refused, limit, namespace};
-use super::find::{self, Kicked, Place};
 
 /// Most clients of one page.
 const MOST: usize = 1000;
@@ -43,11 +43,11 @@ pub(super) struct AskPage {
 
 /// Clients with a connection to the process that answers.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Clients {
+pub(super) struct ClientPage {
     /// How many clients are connected here.
     online: usize,
     /// By id.
-    clients: Vec<Client>,
+    clients: Vec<Connection>,
     /// Pass it as `after` for the next page; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct Clients {
 
 /// A client with a connection.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Client {
+pub(super) struct Connection {
     /// Sorts pages, 32 hexadecimal digits.
     id: String,
     namespace: String,
@@ -90,29 +90,28 @@ pub(super) enum Whereabouts {
         /// Which.
         gateway: At,
         /// The connection.
-        connection: Client,
+        connection: Connection,
     },
     /// No gateway does.
     Offline,
     /// Those that answered do not, and some did not answer.
     Unknown {
-        /// The names of those that did not.
+        /// The names of those that did not; none while the map of gateways changes.
         silent: Vec<String>,
     },
 }
 
 /// A client was asked to go.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct KickedView {
+pub(super) struct Kicked {
+    /// The gateway that holds, or held, its connection.
     gateway: At,
-    /// Its connection has ended already.
-    ended: bool,
 }
 
 /// Clients with a connection to the process that answers.
 #[utoipa::path(get, path = "/clients", tag = "clients", params(AskPage), responses(
-    (status = 200, description = "A page", body = Clients), Refusals))]
-pub(super) async fn clients(State(api): State<Api>, Asked(ask): Asked<AskPage>) -> Result<Json<Clients>, Refused> {
+    (status = 200, description = "A page", body = ClientPage), Refusals))]
+pub(super) async fn clients(State(api): State<Api>, Asked(ask): Asked<AskPage>) -> Result<Json<ClientPage>, Refused> {
     let after = ask.after.as_deref().map(id);
     if after == Some(None) {
         return Err(Refused::invalid("after: 32 hexadecimal digits"));
@@ -135,50 +134,65 @@ pub(super) async fn find(
 ) -> Result<Json<Whereabouts>, Refused> {
     let namespace = namespace(within.namespace)?;
     let serving = api.serving()?;
-    Ok(Json(match find::find(&serving, &namespace, &client).await {
-        Place::Online { name, incarnation, online } => {
-            Whereabouts::Online { gateway: at(name, incarnation), connection: online.into() }
-        }
-        Place::Offline => Whereabouts::Offline,
-        Place::Unknown { silent } => Whereabouts::Unknown { silent },
-    }))
+    Ok(Json(serving.context.clients.find(&namespace, &client).await.into()))
 }
 
 /// Asks a client to go, wherever in the cluster it is connected. It may connect again at once.
 #[utoipa::path(delete, path = "/clients/{client}", tag = "clients", params(
         ("client" = String, Path, description = "The client's identifier"), InNamespace),
-    responses((status = 202, description = "It was asked to go", body = KickedView),
+    responses((status = 202, description = "It was asked to go", body = Kicked),
         (status = 404, description = "It is not connected", body = Error), Refusals))]
 pub(super) async fn kick(
     State(api): State<Api>,
     Named(client): Named,
     Asked(within): Asked<InNamespace>,
-) -> Result<(StatusCode, Json<KickedView>), Refused> {
+) -> Result<(StatusCode, Json<Kicked>), Refused> {
     let namespace = namespace(within.namespace)?;
     let serving = api.serving()?;
-    match find::kick(&serving, &namespace, &client).await {
-        Kicked::Asked { name, incarnation, ended } => {
-            Ok((StatusCode::ACCEPTED, Json(KickedView { gateway: at(name, incarnation), ended })))
+    match serving.context.clients.kick(&namespace, &client, Kick::Administrator).await {
+        Kicks::Kicked { gateway, name } => {
+            tracing::info!(client = &*client.0, namespace = namespace.as_str(), gateway = &*name, "kicked");
+            Ok((StatusCode::ACCEPTED, Json(Kicked { gateway: at(&name, gateway) })))
         }
-        Kicked::Offline => Err(Refused::not_found(format!("client {:?} is not connected", &*client.0))),
-        Kicked::Unknown { silent } => {
-            let told =
-                format!("client {:?} was not found, and these gateways are silent: {}", &*client.0, silent.join(", "));
-            Err(Refused::unavailable(told))
+        Kicks::Offline => Err(Refused::not_found(format!("client {:?} is not connected", &*client.0))),
+        Kicks::Unknown { silent } => Err(Refused::unavailable(unknown(&client, &silent))),
+    }
+}
+
+/// Why nobody can say whether a client is connected.
+fn unknown(client: &ClientId, silent: &[Text]) -> String {
+    let client = &*client.0;
+    if silent.is_empty() {
+        return format!("client {client:?} was not found while the map of gateways changed: ask again");
+    }
+    let silent: Vec<&str> = silent.iter().map(|name| &**name).collect();
+    format!("client {client:?} was not found, and these gateways did not answer: {}", silent.join(", "))
+}
+
+fn at(name: &Text, incarnation: Incarnation) -> At {
+    At { name: name.to_string(), incarnation: incarnation.to_string() }
+}
+
+impl From<lookup::Whereabouts> for Whereabouts {
+    fn from(found: lookup::Whereabouts) -> Self {
+        match found {
+            lookup::Whereabouts::Online { gateway, name, online } => {
+                Self::Online { gateway: at(&name, gateway), connection: online.into() }
+            }
+            lookup::Whereabouts::Offline => Self::Offline,
+            lookup::Whereabouts::Unknown { silent } => {
+                Self::Unknown { silent: silent.iter().map(ToString::to_string).collect() }
+            }
         }
     }
 }
 
-fn at(name: String, incarnation: Incarnation) -> At {
-    At { name, incarnation: incarnation.to_string() }
-}
-
 /// Clients after an id. A tenant's may be few among many: what is looked at is bounded, and a page that ends there has a
 /// `next` although it is not full.
-fn page(registry: &Registry, mut after: Option<QueueId>, limit: usize, namespace: Option<&Namespace>) -> Clients {
+fn page(registry: &Registry, mut after: Option<QueueId>, limit: usize, namespace: Option<&Namespace>) -> ClientPage {
     // One more than asked for tells whether there is a next page.
     let step = if namespace.is_none() { limit + 1 } else { MOST };
-    let mut clients: Vec<Client> = Vec::new();
+    let mut clients: Vec<Connection> = Vec::new();
     let online = registry.len();
     for _ in 0..STEPS {
         let found = registry.page(after, step);
@@ -190,15 +204,15 @@ fn page(registry: &Registry, mut after: Option<QueueId>, limit: usize, namespace
             }
             if clients.len() == limit {
                 let next = clients.last().map(|last| last.id.clone());
-                return Clients { online, clients, next };
+                return ClientPage { online, clients, next };
             }
             clients.push(found.into());
         }
         if end {
-            return Clients { online, clients, next: None };
+            return ClientPage { online, clients, next: None };
         }
     }
-    Clients { online, clients, next: after.map(|after| after.to_string()) }
+    ClientPage { online, clients, next: after.map(|after| after.to_string()) }
 }
 
 /// A client's id as pages print it.
@@ -208,7 +222,7 @@ fn id(text: &str) -> Option<QueueId> {
     Some(QueueId(number.to_be_bytes()))
 }
 
-impl From<Online> for Client {
+impl From<Online> for Connection {
     fn from(online: Online) -> Self {
         Self {
             id: online.id.to_string(),
@@ -229,10 +243,18 @@ mod tests {
 
     use causeway_compute::port::Cluster;
     use causeway_compute::registry::Presence;
-    use causeway_model::{ClientId, HashKey, Lineage, Millis, Text};
+    use causeway_model::{HashKey, Lineage, Millis};
     use prometheus::IntGauge;
 
     use super::*;
+
+    #[test]
+    fn what_is_not_known_names_the_silent_or_asks_for_another_try() {
+        let client = ClientId(Text::from("dash"));
+        let told = unknown(&client, &[Text::from("gw-a"), Text::from("gw-b")]);
+        assert!(told.contains("\"dash\"") && told.ends_with("gw-a, gw-b"), "{told}");
+        assert!(unknown(&client, &[]).ends_with("ask again"));
+    }
 
     #[test]
     fn an_id_is_read_as_it_is_printed_and_nothing_else_is() {

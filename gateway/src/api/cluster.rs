@@ -84,12 +84,12 @@ pub(super) enum Logged {
 /// All shards.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Shards {
-    shards: Vec<Shard>,
+    shards: Vec<ShardState>,
 }
 
 /// Where a shard's log and tables stand. Positions are bytes.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Shard {
+pub(super) struct ShardState {
     shard: u32,
     /// The first position that the log still holds.
     first: u64,
@@ -147,8 +147,8 @@ pub(super) async fn shards(State(api): State<Api>) -> Result<Json<Shards>, Refus
     Ok(Json(Shards { shards }))
 }
 
-fn shard(id: ShardId, status: ShardStatus) -> Shard {
-    Shard {
+fn shard(id: ShardId, status: ShardStatus) -> ShardState {
+    ShardState {
         shard: id.0,
         first: status.first.0,
         durable: status.durable.0,

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::Api;
 use super::answer::{Asked, Refusals, Refused, limit, namespace};
 
-/// Most entries of one page.
-const MOST: usize = 1000;
+/// Most entries of one page on one shard.
+pub const MOST_ENTRIES: usize = 1000;
 /// What is given when nothing is asked for.
 const USUAL: usize = 100;
 
@@ -104,7 +104,7 @@ pub(super) struct AskPage {
     (status = 200, description = "A page", body = QueuePage), Refusals))]
 pub(super) async fn queue(State(api): State<Api>, Asked(ask): Asked<AskPage>) -> Result<Json<QueuePage>, Refused> {
     let filter = Filter::new(ask.filter.into()).map_err(|error| Refused::invalid(format!("filter: {error}")))?;
-    let (namespace, limit) = (namespace(ask.namespace)?, limit(ask.limit, USUAL, MOST)?);
+    let (namespace, limit) = (namespace(ask.namespace)?, limit(ask.limit, USUAL, MOST_ENTRIES)?);
     let serving = api.serving()?;
     let after = Position(ask.after.unwrap_or_default());
     Ok(Json(queue_page(&*serving.context.broker, &namespace, &filter, after, limit).await?))

@@ -30,7 +30,7 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// What a client must show.
 #[derive(Clone)]
-pub(super) struct Token(Arc<[u8]>);
+pub struct Token(Arc<str>);
 
 /// Why a file gives no token.
 #[derive(Debug, thiserror::Error)]
@@ -45,19 +45,27 @@ pub enum TokenError {
 
 impl Token {
     /// Reads a token from a file: its only line, without the white space around it.
-    pub(super) fn read(file: &Path) -> Result<Self, TokenError> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn read(file: &Path) -> Result<Self, TokenError> {
         #[expect(clippy::disallowed_methods, reason = "storage's file system is for data; this is the operator's own")]
         let text = std::fs::read(file)?;
-        let token = text.trim_ascii();
-        let sendable = token.iter().all(u8::is_ascii_graphic) && TOKEN.contains(&token.len());
+        let token = str::from_utf8(&text).map_err(|_| TokenError::Content)?.trim_ascii();
+        let sendable = token.bytes().all(|byte| byte.is_ascii_graphic()) && TOKEN.contains(&token.len());
         if sendable { Ok(Self(token.into())) } else { Err(TokenError::Content) }
+    }
+
+    /// The value of `Authorization` that shows it.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.0)
     }
 
     /// Whether a request shows it. How long that takes tells nothing but the length.
     fn shown(&self, headers: &HeaderMap) -> bool {
         let Some(value) = only(headers, &header::AUTHORIZATION) else { return false };
         let Some((scheme, token)) = value.as_bytes().split_at_checked("bearer ".len()) else { return false };
-        scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(token.trim_ascii().ct_eq(&self.0))
+        scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(token.trim_ascii().ct_eq(self.0.as_bytes()))
     }
 }
 
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn with_a_token_all_but_the_probes_need_it_whatever_the_host() {
-        let token = Token(Arc::from(b"0123456789abcdef".as_slice()));
+        let token = Token(Arc::from("0123456789abcdef"));
         let host = ("host", "causeway.example");
         for path in OPEN {
             assert_eq!(status(Some(&token), path, &[host]), None, "{path}");
@@ -204,13 +212,14 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "plays the operator")]
     fn a_token_is_one_line_that_a_header_can_carry() {
         let file = std::env::temp_dir().join(format!("causeway-token-{}", std::process::id()));
         let read = |text: &str| {
             std::fs::write(&file, text).unwrap();
             Token::read(&file)
         };
-        assert_eq!(&*read("  0123456789abcdef\n").unwrap().0, b"0123456789abcdef");
+        assert_eq!(read("  0123456789abcdef\n").unwrap().authorization(), "Bearer 0123456789abcdef");
         for bad in [
             "",
             "\n",

@@ -38,7 +38,7 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const BODY_BYTES: usize = 64 << 10;
 /// A listing may scan gigabytes of a log.
 const HANDLER_TIME: Duration = Duration::from_secs(30);
-const CONNECTION_TIME: Duration = Duration::from_secs(60);
+const CONNECTION_TIME: Duration = Duration::from_mins(1);
 const LAST_ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// Serves one connection until it ends, its time is over or the drain closes.
@@ -52,12 +52,11 @@ pub(super) async fn connection(stream: TcpStream, app: Router, drain: Drain) {
         () = drain.closing() => None,
         () = tokio::time::sleep(CONNECTION_TIME) => None,
     };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            served.as_mut().graceful_shutdown();
-            timeout(LAST_ANSWER_TIME, served).await
-        }
+    let ended = if let Some(ended) = ended {
+        Ok(ended)
+    } else {
+        served.as_mut().graceful_shutdown();
+        timeout(LAST_ANSWER_TIME, served).await
     };
     // What a scraper or a browser does to its connections is not news.
     match ended {
