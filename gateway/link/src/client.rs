@@ -1,16 +1,33 @@
-//! The asking side.
+//! The asking side: every port, and one task that keeps the link.
+//!
+//! ```text
+//!  propose ─► encode ─► calls (order, budget) ─► stream ═══► server          ports: encodes, queues, decodes
+//!                          ▲ answer, lose           │                        calls, outstanding: the queue
+//!  Frames ◄─ readers ◄──── link: a task ◄═══════════╝                        link: the task; dial: the handshake
+//! ```
 
+mod calls;
+mod dial;
+mod link;
+mod members;
+mod outstanding;
+mod ports;
+mod readers;
+mod shared;
+
+pub(crate) use self::dial::chain;
+
+use std::fmt;
 use std::sync::Arc;
 
-use causeway_compute::port::{
-    Broker, ClientSession, Cluster, Command, Error as PortError, Frames, GatewayState, Lease, Member, Members,
-    Overview, Page, Read, Reply, Session, ShardStatus, frames,
-};
-use causeway_compute::task::Tasks;
-use causeway_model::{ClientId, Incarnation, Kind, Message, Namespace, Position, ShardId, Sid, Text};
-use futures_util::future::{BoxFuture, ready};
+use causeway_compute::task::{Kind, Tasks};
+use causeway_model::{Incarnation, Text};
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::dial::Dialer;
+use self::link::Link;
+use self::shared::Shared;
 use crate::{ClientSettings, Error};
 
 /// Who the client says it is.
@@ -22,84 +39,52 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
-/// The ports, far away.
+/// The brokers' ports, far away. The link ends with the last handle, or when the drain closes.
 pub struct Client {
-    cluster: Cluster,
-    connected: watch::Sender<bool>,
+    shared: Arc<Shared>,
+    _ends: DropGuard,
 }
 
 /// Connects: returns after the first handshake. While brokers cannot be reached it goes on trying and says so in the
 /// log.
 ///
 /// # Errors
-/// What trying again would not mend: a broker that refuses the token, another cluster or version, a certificate.
+/// What trying again would not mend: a broker that refuses the token, another cluster or version, a certificate. Met
+/// later, by a link that is made anew, it is a failure of the process.
 pub async fn connect(settings: ClientSettings, identity: Identity, tasks: &Tasks) -> Result<Arc<Client>, Error> {
-    let _ = (settings, identity, tasks);
-    Err(Error::Draining)
+    let mut dialer = Dialer::new(&settings, identity)?;
+    let drain = tasks.drain().clone();
+    let first = tokio::select! {
+        biased;
+        () = drain.begun() => return Err(Error::Draining),
+        first = dialer.dial_until_reached() => first?,
+    };
+    let shared = Arc::new(Shared::new(&settings, first.cluster));
+    let end = CancellationToken::new();
+    let client = Client { shared: Arc::clone(&shared), _ends: end.clone().drop_guard() };
+    tasks.spawn_fallible(Kind::Link, async move {
+        let link = Link { shared: Arc::clone(&shared), dialer };
+        let outcome = tokio::select! {
+            biased;
+            () = drain.closing() => Ok(()),
+            () = end.cancelled() => Ok(()),
+            outcome = link.keep(first) => outcome,
+        };
+        shared.close();
+        outcome
+    });
+    Ok(Arc::new(client))
 }
 
 impl Client {
     /// Whether the link is up.
     pub fn connected(&self) -> watch::Receiver<bool> {
-        self.connected.subscribe()
+        self.shared.connected.subscribe()
     }
 }
 
-fn refuse<T: Send + 'static>(operation: &'static str, shard: ShardId) -> BoxFuture<'static, Result<T, PortError>> {
-    Box::pin(ready(Err(PortError { operation, shard, kind: Kind::Unavailable })))
-}
-
-impl Broker for Client {
-    fn cluster(&self) -> Cluster {
-        self.cluster
-    }
-    fn propose(&self, shard: ShardId, _: Vec<Command>) -> BoxFuture<'static, Result<Vec<Reply>, PortError>> {
-        refuse("propose", shard)
-    }
-    fn read(&self, shard: ShardId, _: Vec<Read>) -> BoxFuture<'static, Result<Vec<Page>, PortError>> {
-        refuse("read", shard)
-    }
-    fn fetch(
-        &self,
-        shard: ShardId,
-        _: Vec<Position>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Arc<Message>>>, PortError>> {
-        refuse("fetch", shard)
-    }
-    fn session(&self, shard: ShardId, _: Sid) -> BoxFuture<'static, Result<Session, PortError>> {
-        refuse("session", shard)
-    }
-    fn notify(&self, _: ShardId) -> Frames {
-        frames(1, 0).1
-    }
-    fn applied(&self, _: ShardId) -> Position {
-        Position(0)
-    }
-    fn first(&self, _: ShardId) -> Position {
-        Position(0)
-    }
-}
-
-impl Overview for Client {
-    fn client(&self, _: Namespace, _: ClientId) -> BoxFuture<'static, Result<Option<ClientSession>, PortError>> {
-        refuse("client", ShardId(0))
-    }
-    fn gateways(&self) -> BoxFuture<'static, Result<Vec<(Incarnation, GatewayState)>, PortError>> {
-        refuse("gateways", ShardId(0))
-    }
-    fn status(&self, shard: ShardId) -> BoxFuture<'static, Result<ShardStatus, PortError>> {
-        refuse("status", shard)
-    }
-}
-
-impl Members for Client {
-    fn join(&self, _: Member) -> BoxFuture<'static, Result<Lease, PortError>> {
-        refuse("join", ShardId(0))
-    }
-    fn beat(&self, _: Incarnation) -> BoxFuture<'static, Result<Lease, PortError>> {
-        refuse("beat", ShardId(0))
-    }
-    fn leave(&self, _: Incarnation) -> BoxFuture<'static, Result<(), PortError>> {
-        refuse("leave", ShardId(0))
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("connected", &*self.shared.connected.borrow()).finish_non_exhaustive()
     }
 }

@@ -18,11 +18,32 @@
 //! It knows no record, key layout or table, and it does not route: which broker leads a shard is the port's business.
 
 mod client;
+mod convert;
 mod error;
+mod proto;
 mod server;
 mod settings;
+mod tls;
 
 pub use client::{Client, Identity, connect};
 pub use error::Error;
 pub use server::{BrokerServices, Services, serve};
 pub use settings::{Backoff, ClientSettings, Liveness, ServerSettings, Tls};
+
+/// The version of the protocol. Both sides must have the same.
+const VERSION: u32 = 1;
+
+/// The highest feature level that this build knows.
+const LEVEL: u32 = 1;
+
+/// The largest encoded call: a message of 64 MiB, its names and its properties.
+const MESSAGE_BYTES: usize = 65 << 20;
+
+/// The largest message that is decoded: one call of the largest size and what wraps it.
+const MAX_DECODED: usize = MESSAGE_BYTES + (1 << 20);
+
+/// What may be under way on one stream before its reader has taken it: a batch or two.
+const STREAM_WINDOW: u32 = 4 << 20;
+
+/// What may be under way on one connection: a stream that is not read must not hold up the others.
+const CONNECTION_WINDOW: u32 = 32 << 20;

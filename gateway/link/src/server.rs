@@ -1,12 +1,42 @@
-//! The serving side.
+//! The serving side: any ports behind one address.
+//!
+//! ```text
+//!  listener ─► socket (limit, deadline for the handshake) ─► Hello ─► link ─┬─ propose ─► Broker::propose
+//!                                                            │ ends the     ├─ ask ─────► read, fetch, session, overview
+//!                                                            ▼ older one    ├─ notify ──► Broker::notify
+//!                                                          links            └─ members ─► leases
+//! ```
+//!
+//! A stream is polled when the network has room for its answers and takes more only then, so a peer that stops reading
+//! stops being read: what it holds is bounded and nobody else waits.
+
+mod ask;
+mod hello;
+mod links;
+mod members;
+mod notify;
+mod parts;
+mod propose;
+mod service;
+mod socket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_compute::listener::Listener;
 use causeway_compute::port::{Broker, Cluster, Members, Overview};
-use causeway_compute::task::Tasks;
+use causeway_compute::task::{Kind, Tasks};
+use tonic::service::Routes;
+use tonic::transport::Server;
 
-use crate::{Error, ServerSettings};
+use self::hello::Hello;
+use self::links::Links;
+use self::members::Leases;
+use self::service::Ports;
+use crate::proto::brokers_server::BrokersServer;
+use crate::proto::handshake_server::HandshakeServer;
+use crate::proto::membership_server::MembershipServer;
+use crate::{CONNECTION_WINDOW, Error, Liveness, MAX_DECODED, STREAM_WINDOW, ServerSettings, tls};
 
 /// What gateways ask of brokers.
 #[derive(Clone)]
@@ -26,6 +56,15 @@ pub struct Services {
     pub broker: Option<BrokerServices>,
 }
 
+/// The largest message of what is not a stream: a stranger may send one.
+const SMALL: usize = 64 << 10;
+
+/// Streams that one connection may open: a reader a shard, and a few.
+const STREAMS: u32 = 4096;
+
+/// Connections end by themselves when their links have; this only bounds one that does not.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// Serves until the drain closes. Must be called within a Tokio runtime.
 ///
 /// # Errors
@@ -37,6 +76,56 @@ pub fn serve(
     cluster: Cluster,
     tasks: &Tasks,
 ) -> Result<(), Error> {
-    let _ = (listener, services, settings, cluster, tasks);
+    let problems = settings.validate();
+    if !problems.is_empty() {
+        return Err(Error::Settings(problems));
+    }
+    let address = listener.address().to_string();
+    let liveness = Liveness::default();
+    let mut server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(liveness.interval))
+        .http2_keepalive_timeout(Some(liveness.timeout));
+    if let Some(settings) = &settings.tls {
+        let cause = |error: tonic::transport::Error| crate::client::chain(&error);
+        let config = tls::server(settings)?;
+        server =
+            server.tls_config(config).map_err(|error| Error::Tls { address: address.clone(), cause: cause(error) })?;
+    }
+    let links = Links::new(tasks.drain().is_closing());
+    let routes = routes(services, settings, cluster, &links);
+    let incoming = socket::incoming(listener, settings, &links);
+    let drain = tasks.drain().clone();
+    tasks.spawn_fallible(Kind::LinkServer, async move {
+        let (ending, links) = (drain.clone(), Arc::clone(&links));
+        let closing = async move {
+            ending.closing().await;
+            links.close();
+        };
+        let served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, closing);
+        let bound = async move {
+            drain.closing().await;
+            tokio::time::sleep(CLOSE).await;
+        };
+        tokio::select! {
+            served = served => served.map_err(|error| crate::client::chain(&error)),
+            () = bound => Ok(()),
+        }
+    });
     Ok(())
+}
+
+fn routes(services: Services, settings: &ServerSettings, cluster: Cluster, links: &Arc<Links>) -> Routes {
+    let broker = services.broker.as_ref().map(|services| Arc::clone(&services.broker));
+    let hello = Hello { cluster, token: settings.token.clone(), broker, links: Arc::clone(links) };
+    let mut routes = Routes::new(HandshakeServer::new(hello).max_decoding_message_size(SMALL));
+    if let Some(BrokerServices { broker, overview, members }) = services.broker {
+        let ports = Ports { broker, overview };
+        routes = routes
+            .add_service(BrokersServer::new(ports).max_decoding_message_size(MAX_DECODED))
+            .add_service(MembershipServer::new(Leases(members)).max_decoding_message_size(SMALL));
+    }
+    routes
 }

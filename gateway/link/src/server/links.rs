@@ -1,0 +1,184 @@
+//! Who is connected: a link a handshake, at most one an incarnation.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use causeway_model::{Incarnation, Text};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TlsConnectInfo;
+use tonic::{Request, Status};
+
+/// What a link is for. A process may have one of each with the same incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// It uses a broker.
+    Broker,
+    /// It asks another gateway.
+    Peer,
+}
+
+/// One link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) number: u128,
+    pub(crate) name: Text,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) purpose: Purpose,
+    /// Held while something is done for the link that must not happen after its end.
+    gate: Mutex<Gate>,
+    pub(crate) ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Gate {
+    open: bool,
+}
+
+impl Link {
+    pub(crate) fn new(number: u128, name: Text, incarnation: Incarnation, purpose: Purpose) -> Self {
+        let gate = Mutex::new(Gate { open: true });
+        Self { number, name, incarnation, purpose, gate, ended: CancellationToken::new() }
+    }
+
+    /// Does it unless the link has ended; no end comes in between.
+    pub(crate) fn act<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let gate = self.gate.lock();
+        gate.open.then(act)
+    }
+
+    /// When this returns, nothing is done for the link any more; its streams end soon.
+    pub(crate) fn end(&self) {
+        self.gate.lock().open = false;
+        self.ended.cancel();
+    }
+}
+
+/// One connection. Requests find it in their extensions.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) received: AtomicU64,
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self { peer, received: AtomicU64::new(0), link: Mutex::default() }
+    }
+
+    /// The connection that a request came on.
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Arc<Self>, Status> {
+        let plain = || request.extensions().get::<Arc<Self>>().cloned();
+        let secured = || request.extensions().get::<TlsConnectInfo<Arc<Self>>>().map(|info| Arc::clone(info.get_ref()));
+        plain().or_else(secured).ok_or_else(|| Status::internal("a request without its connection"))
+    }
+
+    /// The link that a request belongs to.
+    pub(crate) fn link_of<T>(request: &Request<T>) -> Result<Arc<Link>, Status> {
+        let link = Self::of(request)?.link();
+        link.ok_or_else(|| Status::unauthenticated("no handshake on this connection"))
+    }
+
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.link.lock().clone()
+    }
+
+    pub(crate) fn has_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// All links.
+#[derive(Debug)]
+pub(crate) struct Links(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    current: HashMap<(Purpose, Incarnation), Arc<Link>>,
+    closed: bool,
+}
+
+impl Links {
+    pub(crate) fn new(closed: bool) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { current: HashMap::new(), closed })))
+    }
+
+    /// Makes a link the one of its incarnation and of its connection. The older one has ended when this returns: what
+    /// was still on its way there will not be done. False when no links are made any more.
+    pub(crate) fn enter(&self, link: &Arc<Link>, connection: &Connection) -> bool {
+        let mut state = self.0.lock();
+        if state.closed {
+            return false;
+        }
+        let older = state.current.insert((link.purpose, link.incarnation), Arc::clone(link));
+        let other = connection.link.lock().replace(Arc::clone(link));
+        for old in older.into_iter().chain(other) {
+            old.end();
+            tracing::info!(gateway = %old.name, link = format!("{:032x}", old.number), "link ended by a newer one");
+        }
+        true
+    }
+
+    /// The connection is gone, and with it its link.
+    pub(crate) fn leave(&self, connection: &Connection) -> Option<Arc<Link>> {
+        let link = connection.link.lock().take()?;
+        let mut state = self.0.lock();
+        let key = (link.purpose, link.incarnation);
+        if state.current.get(&key).is_some_and(|current| current.number == link.number) {
+            state.current.remove(&key);
+        }
+        drop(state);
+        link.end();
+        Some(link)
+    }
+
+    /// Ends all links for good.
+    pub(crate) fn close(&self) {
+        let links = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            std::mem::take(&mut state.current)
+        };
+        links.values().for_each(|link| link.end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(number: u128, incarnation: u128, purpose: Purpose) -> Arc<Link> {
+        Arc::new(Link::new(number, "g".into(), Incarnation(incarnation), purpose))
+    }
+
+    fn connection() -> Connection {
+        Connection::new(SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
+    #[test]
+    fn a_newer_link_of_an_incarnation_ends_the_older_and_no_other() {
+        let links = Links::new(false);
+        let places = [connection(), connection(), connection(), connection()];
+        let [old, new] = [link(1, 7, Purpose::Broker), link(2, 7, Purpose::Broker)];
+        let others = [link(3, 8, Purpose::Broker), link(4, 7, Purpose::Peer)];
+        for (link, at) in [&old, &others[0], &others[1], &new].into_iter().zip(&places) {
+            assert!(links.enter(link, at));
+        }
+        assert_eq!(old.act(|| ()), None);
+        assert!(old.ended.is_cancelled());
+        for link in [&new, &others[0], &others[1]] {
+            assert_eq!(link.act(|| 1), Some(1));
+        }
+        assert_eq!(links.leave(&places[0]).unwrap().number, 1);
+        assert_eq!(new.act(|| 1), Some(1), "the end of the old connection does not end the new link");
+        links.leave(&places[3]);
+        assert_eq!(new.act(|| 1), None);
+        assert_eq!(links.0.lock().current.len(), 2);
+        links.close();
+        assert_eq!(others[0].act(|| 1), None);
+        assert!(!links.enter(&link(5, 9, Purpose::Broker), &places[0]));
+    }
+}

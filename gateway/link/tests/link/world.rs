@@ -1,0 +1,88 @@
+//! A broker in memory behind a link on a real socket, and clients of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_apply::Twin;
+use causeway_compute::listener::Listener;
+use causeway_compute::members::Registrar;
+use causeway_compute::port::Broker;
+use causeway_compute::process::Process;
+use causeway_compute::suite::Stopwatch;
+use causeway_link::{BrokerServices, Client, ClientSettings, Identity, ServerSettings, Services, connect, serve};
+use causeway_local::memory::{self, Memory};
+use causeway_local::{Local, Settings, Started, Stopper};
+use causeway_model::Incarnation;
+
+/// Longer than anything here takes on a machine that is not broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn process() -> Process {
+    Process::new(prometheus::Registry::new()).unwrap()
+}
+
+/// A broker that serves links.
+pub(crate) struct Server {
+    pub(crate) local: Arc<Local<Twin>>,
+    pub(crate) clock: Arc<Stopwatch>,
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    _stopper: Stopper,
+}
+
+pub(crate) fn local_settings() -> Settings {
+    let mut settings = memory::settings();
+    settings.commit.waiting_groups = 5_000;
+    settings.notify_frames = 64;
+    settings
+}
+
+pub(crate) fn server_settings() -> ServerSettings {
+    ServerSettings { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..ServerSettings::default() }
+}
+
+impl Server {
+    /// Starts a shard on what is in memory, and serves it.
+    pub(crate) async fn start(memory: &Memory, settings: &ServerSettings) -> Self {
+        let clock = Arc::new(Stopwatch::default());
+        let (memory, stopwatch) = (memory.clone(), Arc::clone(&clock));
+        let start = move || memory.start(stopwatch, local_settings(), Incarnation(77)).unwrap();
+        let Started { local, stopper } = tokio::task::spawn_blocking(start).await.unwrap();
+        let process = process();
+        let lease = Duration::from_secs(30);
+        let members =
+            Registrar::start(local.clone(), local.clone(), lease, process.metrics.members.clone(), &process.tasks)
+                .await
+                .unwrap();
+        let listener = Listener::bind(settings.bind).unwrap();
+        let address = listener.address();
+        let services = BrokerServices { broker: local.clone(), overview: local.clone(), members };
+        let services = Services { broker: Some(services), ..Services::default() };
+        serve(listener, services, settings, local.cluster(), &process.tasks).unwrap();
+        Self { local, clock, process, address, _stopper: stopper }
+    }
+
+    /// Ends links, port and shard.
+    pub(crate) async fn stop(self) {
+        self.process.finish(PATIENCE).await;
+        // Waits for its threads.
+        tokio::task::spawn_blocking(move || drop(self._stopper)).await.unwrap();
+    }
+
+    pub(crate) fn settings(&self) -> ClientSettings {
+        client_settings(self.address)
+    }
+}
+
+pub(crate) fn client_settings(address: SocketAddr) -> ClientSettings {
+    ClientSettings { brokers: vec![address.to_string()], ..ClientSettings::default() }
+}
+
+pub(crate) fn identity(number: u128) -> Identity {
+    Identity { name: format!("gateway {number}").into(), incarnation: Incarnation(number) }
+}
+
+pub(crate) async fn client(settings: ClientSettings, number: u128, process: &Process) -> Arc<Client> {
+    tokio::time::timeout(PATIENCE, connect(settings, identity(number), &process.tasks)).await.unwrap().unwrap()
+}
