@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use causeway_gateway::config;
 use clap::{Args, Parser, Subcommand};
 
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 
 /// One messaging system for devices and services: the standalone broker, and the tools that look inside it.
 #[derive(Debug, Parser)]
@@ -54,30 +54,19 @@ impl Serve {
     ///
     /// # Errors
     /// Every problem of it at once.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        let mut settings = match &self.config {
-            None => Settings::default(),
-            Some(file) => {
-                let text = settings::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-                settings::parse(&text).map_err(|problems| {
-                    anyhow!("{} has {} problems:\n  {}", file.display(), problems.len(), problems.join("\n  "))
-                })?
+    pub(crate) fn settings(&self) -> Result<Settings, config::Error> {
+        let flags = |settings: &mut Settings| {
+            if let Some(data) = &self.data {
+                settings.data.clone_from(data);
+            }
+            if let Some(mqtt) = self.mqtt {
+                settings.mqtt.bind = vec![mqtt];
+            }
+            if let Some(admin) = self.admin {
+                settings.admin.bind = admin;
             }
         };
-        if let Some(data) = &self.data {
-            settings.data.clone_from(data);
-        }
-        if let Some(mqtt) = self.mqtt {
-            settings.mqtt.bind = vec![mqtt];
-        }
-        if let Some(admin) = self.admin {
-            settings.admin.bind = admin;
-        }
-        let problems = settings.validate();
-        if !problems.is_empty() {
-            bail!("the settings have {} problems:\n  {}", problems.len(), problems.join("\n  "));
-        }
-        Ok(settings)
+        config::load(self.config.as_deref(), flags)
     }
 }
 

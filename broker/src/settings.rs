@@ -1,12 +1,12 @@
 //! The configuration: one TOML file, typed, every key with a default; every problem reported at once.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use causeway_compute::drain::Reason;
+use causeway_gateway::config;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 /// The whole configuration of a broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     /// The tables.
     pub(crate) index: Index,
     /// How the process ends.
-    pub(crate) drain: Drain,
+    pub(crate) drain: causeway_gateway::Drain,
     /// MQTT.
     pub(crate) mqtt: causeway_gateway::Mqtt,
 }
@@ -93,15 +93,6 @@ pub(crate) struct Index {
     pub(crate) flush_interval: Duration,
 }
 
-/// `[drain]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Drain {
-    /// How long a stop may take before connections are cut.
-    #[serde(with = "humantime_serde")]
-    pub(crate) deadline: Duration,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -112,7 +103,8 @@ impl Default for Settings {
             retention: Retention::default(),
             disk: Disk::default(),
             index: Index::default(),
-            drain: Drain::default(),
+            // A broker by itself knows of no other place to go to.
+            drain: causeway_gateway::Drain { reason: Reason::ShuttingDown, ..causeway_gateway::Drain::default() },
             mqtt: causeway_gateway::Mqtt::default(),
         }
     }
@@ -155,12 +147,6 @@ impl Default for Index {
     }
 }
 
-impl Default for Drain {
-    fn default() -> Self {
-        Self { deadline: Duration::from_secs(20) }
-    }
-}
-
 fn size(bytes: usize) -> ByteSize {
     ByteSize::b(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
@@ -169,51 +155,11 @@ fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// The text of a configuration file.
-#[expect(clippy::disallowed_methods, reason = "storage's file system is for data; this is the operator's own file")]
-pub(crate) fn read(file: &Path) -> io::Result<String> {
-    String::from_utf8(std::fs::read(file)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
+impl config::Settings for Settings {
+    const OPTIONAL: &'static [&'static str] =
+        &["admin.token_file", "drain.reference", "mqtt.max_keep_alive", "retention.max_size"];
 
-/// Makes settings of a configuration file's text.
-///
-/// # Errors
-/// Every problem of the file, one a line: syntax, unknown keys, values of the wrong type, values out of range.
-pub(crate) fn parse(text: &str) -> Result<Settings, Vec<String>> {
-    let table: Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string()])?;
-    let mut problems = Vec::new();
-    each_leaf(&table, &mut Vec::new(), &mut |path, value| {
-        // Alone on top of the defaults, so that one bad key does not hide the next.
-        if let Err(e) = nested(path, value).try_into::<Settings>() {
-            problems.push(format!("{}: {}", path.join("."), e.message()));
-        }
-    });
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let settings: Settings = table.try_into().map_err(|e: toml::de::Error| vec![e.message().to_owned()])?;
-    let problems = settings.validate();
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
-}
-
-fn each_leaf<'a>(table: &'a Table, path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&str], &Value)) {
-    for (key, value) in table {
-        path.push(key);
-        match value.as_table() {
-            Some(inner) if !inner.is_empty() => each_leaf(inner, path, visit),
-            _ => visit(path, value),
-        }
-        path.pop();
-    }
-}
-
-fn nested(path: &[&str], leaf: &Value) -> Value {
-    path.iter().rev().fold(leaf.clone(), |value, key| Value::Table(Table::from_iter([((*key).to_owned(), value)])))
-}
-
-impl Settings {
-    /// What the types cannot say. Every problem names its key.
-    pub(crate) fn validate(&self) -> Vec<String> {
+    fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut must = |holds: bool, problem: &str| {
             if !holds {
@@ -239,10 +185,14 @@ impl Settings {
         must(disk.refuse_below <= disk.trim_below, "disk.refuse_below: at most disk.trim_below");
         must(self.index.memory >= ByteSize::mib(16), "index.memory: at least 16 MiB");
         must(self.index.flush_size >= ByteSize::mib(1), "index.flush_size: at least 1 MiB");
+        problems.extend(self.admin.validate());
+        problems.extend(self.drain.validate());
         problems.extend(self.mqtt.validate());
         problems
     }
+}
 
+impl Settings {
     /// What the shard takes.
     pub(crate) fn local(&self) -> causeway_local::Settings {
         let Self { storage, retention, disk, index, .. } = self;
@@ -276,22 +226,44 @@ impl Settings {
     pub(crate) fn index(&self) -> causeway_index::Settings {
         causeway_index::Settings { memory_bytes: bytes(self.index.memory), ..causeway_index::Settings::default() }
     }
-
-    /// The configuration as a file.
-    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string_pretty(self)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Settings, Vec<String>> {
+        config::parse(text)
+    }
+
     #[test]
-    fn what_is_printed_is_what_is_read() {
-        let printed = Settings::default().to_toml().unwrap();
-        let again = parse(&printed).unwrap().to_toml().unwrap();
-        assert_eq!(printed, again);
+    fn what_is_printed_is_what_is_read_and_an_empty_file_is_the_defaults() {
+        let printed = config::print(&Settings::default()).unwrap();
+        assert_eq!(config::print(&parse(&printed).unwrap()).unwrap(), printed);
+        assert_eq!(config::print(&parse("").unwrap()).unwrap(), printed);
+    }
+
+    #[test]
+    fn every_key_without_a_default_is_known() {
+        for (key, value) in [
+            ("admin.token_file", "'/dev/null'"),
+            ("drain.reference", "'b:1883'"),
+            ("mqtt.max_keep_alive", "60"),
+            ("retention.max_size", "'1GiB'"),
+        ] {
+            assert!(<Settings as config::Settings>::OPTIONAL.contains(&key), "{key}");
+            let problems = parse(&format!("{key} = {value}")).err().unwrap_or_default();
+            assert!(!problems.iter().any(|problem| problem.contains("unknown key")), "{key}: {problems:?}");
+        }
+        assert_eq!(<Settings as config::Settings>::OPTIONAL.len(), 4, "one of them is not tried here");
+    }
+
+    #[test]
+    fn a_broker_by_itself_says_that_it_goes_down_and_nothing_of_others() {
+        let settings = parse("[drain]\ndeadline = '5s'").unwrap();
+        assert_eq!((settings.drain.reason, settings.drain.deadline), (Reason::ShuttingDown, Duration::from_secs(5)));
+        let problems = parse("[drain]\nreference = 'b:1883'").unwrap_err();
+        assert!(problems[0].starts_with("drain.reference: only with"), "{problems:?}");
     }
 
     #[test]
@@ -308,6 +280,7 @@ mod tests {
         let problems = parse(text).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|p| p.split(':').next().unwrap()).collect();
         assert_eq!(keys, ["dat", "retention.max_age", "retention.min_ages", "storage.segment"], "{problems:#?}");
+        assert_eq!(problems[0], "dat: unknown key, did you mean data?");
     }
 
     #[test]
@@ -315,10 +288,5 @@ mod tests {
         let problems = parse("[retention]\nmin_age = '9d'\nmax_age = '1d'\n[disk]\nrefuse_below = '9GiB'").unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("retention.min_age:"));
-    }
-
-    #[test]
-    fn an_empty_file_is_the_defaults() {
-        assert_eq!(parse("").unwrap().to_toml().unwrap(), Settings::default().to_toml().unwrap());
     }
 }

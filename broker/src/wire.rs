@@ -51,7 +51,7 @@ async fn serve(settings: &Settings, local: &Arc<Local<Db>>, incarnation: Incarna
     admin.serve(&process, api.routes());
 
     // Bodies are shared with the log's tail in this process's memory; what is cached is their decoding.
-    let gateway = Gateway { mqtt: settings.mqtt.clone(), ..Gateway::default() };
+    let gateway = Gateway { mqtt: settings.mqtt.clone(), drain: settings.drain.clone(), ..Gateway::default() };
     let broker: Arc<dyn Broker> = Arc::clone(local) as Arc<dyn Broker>;
     let ports = Ports { broker, incarnation, clock: Arc::new(SystemClock) };
     let running = causeway_gateway::serve(ports, &gateway, &process)?;

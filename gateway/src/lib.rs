@@ -8,9 +8,10 @@
 //! its own; nothing here can tell which. Neither the store nor consensus is in this crate's tree.
 
 pub mod api;
+pub mod config;
 pub mod exact;
 mod serve;
 mod settings;
 
 pub use serve::{Error, Ports, Running, serve};
-pub use settings::{Mqtt, Settings};
+pub use settings::{Drain, Mqtt, Settings};

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use causeway_compute::context::Context;
+use causeway_compute::drain;
 use causeway_compute::listener::{self, Limit, Listener};
 use causeway_compute::port::Broker;
 use causeway_compute::process::Process;
@@ -74,7 +75,12 @@ pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Run
     let Ports { broker, incarnation, clock } = ports;
     let (metrics, tasks) = (process.metrics.clone(), process.tasks.clone());
     let context = Context::start(broker, clock, incarnation, metrics, tasks, settings.message_cache.as_u64());
-    let mqtt = causeway_mqtt::Server::new(Arc::clone(&context), settings.mqtt.protocol(), &process.registry)?;
+    drain::evict(Arc::clone(&context.registry), settings.drain.pace(), &process.tasks);
+    let mqtt = causeway_mqtt::Server::new(
+        Arc::clone(&context),
+        settings.mqtt.protocol(settings.drain.goodbye()),
+        &process.registry,
+    )?;
     let addresses = listeners.iter().map(Listener::address).collect();
     let limit = Limit::new(settings.mqtt.max_connections);
     for listener in listeners {

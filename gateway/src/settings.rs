@@ -1,10 +1,15 @@
 //! What an operator may set of a gateway: one table a protocol, every key with a default and a unit in its type.
 
+mod drain;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use causeway_compute::drain::Goodbye;
 use serde::{Deserialize, Serialize};
+
+pub use self::drain::Drain;
 
 /// Settings of every protocol that a gateway serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// MQTT.
     pub mqtt: Mqtt,
+    /// How it ends.
+    pub drain: Drain,
     /// Messages of the last so many bytes of each shard's log stay decoded, so that many subscribers of one topic cost
     /// one decoding. Where the brokers are in this process they share the memory of the log's tail: keep it well below
     /// that. Zero: none.
@@ -69,7 +76,7 @@ pub struct Mqtt {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mqtt: Mqtt::default(), message_cache: ByteSize::mib(1) }
+        Self { mqtt: Mqtt::default(), drain: Drain::default(), message_cache: ByteSize::mib(1) }
     }
 }
 
@@ -90,6 +97,7 @@ impl Default for Mqtt {
             progress_interval,
             progress_bytes,
             close_timeout,
+            goodbye: _,
         } = causeway_mqtt::Settings::default();
         Self {
             bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1883))],
@@ -115,7 +123,9 @@ impl Default for Mqtt {
 impl Settings {
     /// Everything that is wrong with them, each naming its key; empty if nothing is.
     pub fn validate(&self) -> Vec<String> {
-        self.mqtt.validate()
+        let mut problems = self.mqtt.validate();
+        problems.extend(self.drain.validate());
+        problems
     }
 }
 
@@ -152,7 +162,7 @@ impl Mqtt {
     }
 
     /// What the protocol's crate takes.
-    pub(crate) fn protocol(&self) -> causeway_mqtt::Settings {
+    pub(crate) fn protocol(&self, goodbye: Goodbye) -> causeway_mqtt::Settings {
         causeway_mqtt::Settings {
             packet_bytes: bytes(self.max_packet),
             connect_bytes: bytes(self.max_connect),
@@ -168,6 +178,7 @@ impl Mqtt {
             progress_interval: self.progress_interval,
             progress_bytes: self.progress_size.as_u64(),
             close_timeout: self.close_timeout,
+            goodbye,
         }
     }
 }
@@ -188,8 +199,8 @@ mod tests {
     fn defaults_are_fine_here_and_in_the_protocols_own_eyes() {
         let settings = Settings::default();
         assert_eq!(settings.validate(), [""; 0]);
-        assert_eq!(settings.mqtt.protocol(), causeway_mqtt::Settings::default());
-        assert_eq!(settings.mqtt.protocol().problems(), [""; 0]);
+        assert_eq!(settings.mqtt.protocol(Goodbye::default()), causeway_mqtt::Settings::default());
+        assert_eq!(settings.mqtt.protocol(Goodbye::default()).problems(), [""; 0]);
     }
 
     #[test]
@@ -234,6 +245,6 @@ mod tests {
         assert_eq!(problems.len(), 15, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.starts_with("mqtt.") && problem.contains(": ")));
         // As many as the protocol finds, and those of the listener.
-        assert!(bad.protocol().problems().len() <= problems.len());
+        assert!(bad.protocol(Goodbye::default()).problems().len() <= problems.len());
     }
 }

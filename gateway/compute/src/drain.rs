@@ -1,21 +1,69 @@
-//! Leaving without losing: stop accepting, say goodbye, wait up to a deadline, drop the rest.
+//! Leaving without losing: stop accepting, ask clients to go at a pace, wait up to a deadline, drop the rest.
 //!
 //! ```text
-//! begin ──► listeners stop, /readyz says no, connections are told to go ──► all gone, or deadline: abort them
-//!       ──► close: what connections stood on stops ──► ended
+//! begin ──► listeners stop, /readyz says no, who is still connecting is refused
+//!       ──► evict: clients are asked to go in the order of their ids, so many a second ──► evicted
+//!       ──► all gone, or deadline: abort them ──► close: what connections stood on stops ──► ended
 //! ```
+//!
+//! Whoever was not asked yet is served as before: a drain that asked everybody at once would be a storm of reconnects
+//! on the gateways that are left. What is said to a client, and how, is its protocol's.
 
+mod pace;
+
+use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_model::Text;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::task::{Tasks, Wave};
+pub use self::pace::{Evictions, Next, Pace};
+use crate::registry::{Kick, Registry};
+use crate::task::{Kind, Tasks, Wave};
+
+/// Why clients are asked to go in a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// For now, clients are better served elsewhere.
+    UseAnotherServer,
+    /// This server will not come back.
+    ServerMoved,
+    /// This server is going down; nothing is said of others.
+    #[default]
+    ShuttingDown,
+}
+
+/// What clients are told that are asked to go in a drain, where their protocol has words for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goodbye {
+    /// Why.
+    pub reason: Reason,
+    /// Where to go instead; only with a reason that speaks of another server.
+    pub reference: Option<Text>,
+}
 
 /// Where a process stands on its way out. Cheap to clone; every clone sees the same.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     begun: CancellationToken,
+    evicted: CancellationToken,
     closing: CancellationToken,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// How far the eviction of clients has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Clients that were connected as the drain began.
+    pub clients: usize,
+    /// How many have been asked to go.
+    pub asked: usize,
+    /// How many are asked each second, at most: what was set, or more so that everybody is asked in time.
+    pub rate: u64,
 }
 
 /// How a drain went.
@@ -47,9 +95,21 @@ impl Drain {
         self.begun.cancelled().await;
     }
 
+    /// Resolves when every client has been asked to go; cancel safe. What serves sessions from the side must go on
+    /// until then.
+    pub async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    /// How far the eviction has come; all zero before it begins.
+    pub fn progress(&self) -> Progress {
+        *self.progress.lock()
+    }
+
     /// Ends what connections stand on.
     pub fn close(&self) {
         self.begun.cancel();
+        self.evicted.cancel();
         self.closing.cancel();
     }
 
@@ -63,17 +123,18 @@ impl Drain {
         self.closing.cancelled().await;
     }
 
-    /// Begins, waits for clients' tasks up to `deadline`, aborts those that are left, then ends the rest.
+    /// Begins, waits for clients' tasks, aborts those that are left, then ends the rest: all within `deadline`.
     pub async fn finish(&self, tasks: &Tasks, deadline: Duration) -> Drained {
         self.begin();
+        let close = (deadline / 10).clamp(LEAST_CLOSE, MOST_CLOSE);
         let mut aborted = 0;
-        if tokio::time::timeout(deadline, tasks.ended(Wave::Front)).await.is_err() {
+        if tokio::time::timeout(deadline.saturating_sub(close), tasks.ended(Wave::Front)).await.is_err() {
             aborted = tasks.abort(Wave::Front);
             tracing::warn!(aborted, deadline_ms = deadline.as_millis(), "drain deadline passed, dropping what is left");
             tasks.ended(Wave::Front).await;
         }
         self.close();
-        if tokio::time::timeout(CLOSE, tasks.ended(Wave::Back)).await.is_err() {
+        if tokio::time::timeout(close, tasks.ended(Wave::Back)).await.is_err() {
             tasks.abort(Wave::Back);
             tasks.ended(Wave::Back).await;
         }
@@ -81,5 +142,33 @@ impl Drain {
     }
 }
 
-/// Tasks of the back wave wait on nobody but themselves: this only bounds a bug, or an admin client that never reads.
-const CLOSE: Duration = Duration::from_secs(2);
+/// What of the deadline is for the back wave. Its tasks wait on nobody but themselves: this only bounds a bug, or an
+/// admin client that never reads.
+const MOST_CLOSE: Duration = Duration::from_secs(2);
+const LEAST_CLOSE: Duration = Duration::from_millis(200);
+
+/// Starts what asks clients to go once the drain begins. Must be called within a Tokio runtime.
+pub fn evict(registry: Arc<Registry>, pace: Pace, tasks: &Tasks) {
+    let drain = tasks.drain().clone();
+    tasks.spawn(Kind::Evict, async move {
+        drain.begun().await;
+        let start = Instant::now();
+        // A client that is not served yet loses nothing by going at once.
+        registry.kick_entering(Kick::Drain);
+        let mut evictions = Evictions::new(pace, registry.len());
+        loop {
+            *drain.progress.lock() = evictions.progress();
+            match evictions.next(start.elapsed()) {
+                Next::Ask { after, count } => {
+                    let (asked, last) = registry.kick_page(after, count, Kick::Drain);
+                    evictions.asked(asked, last);
+                    // Those who were asked have their turn before more are.
+                    tokio::task::yield_now().await;
+                }
+                Next::Wait { until } => tokio::time::sleep_until(start + until).await,
+                Next::Done => break,
+            }
+        }
+        drain.evicted.cancel();
+    });
+}

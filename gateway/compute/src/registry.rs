@@ -168,13 +168,35 @@ impl Registry {
         page
     }
 
-    /// Asks every current connection to go.
-    pub fn kick_all(&self, why: Kick) {
+    /// Asks up to `limit` current connections to go, those that follow `after` in the order of their ids. How many there
+    /// were, and the last one's id.
+    pub fn kick_page(&self, after: Option<QueueId>, limit: usize, why: Kick) -> (usize, Option<QueueId>) {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = after.map_or(0, part_of);
+        let (mut count, mut last) = (0, None);
+        for part in self.parts.iter().skip(first) {
+            // Copied out, so that nobody who enters or leaves waits for the wake-ups.
+            let page: Vec<_> = {
+                let part = part.lock();
+                part.range((start, Bound::Unbounded)).take(limit - count).map(|(_, found)| Arc::clone(found)).collect()
+            };
+            count += page.len();
+            last = page.last().map(|connection| connection.id).or(last);
+            for connection in page {
+                connection.kick(why);
+            }
+        }
+        (count, last)
+    }
+
+    /// Asks every current connection to go whose session is not open yet.
+    pub fn kick_entering(&self, why: Kick) {
         for part in &self.parts {
-            // Copied out, so that nobody who enters or leaves waits for all the wake-ups.
             let connections: Vec<_> = part.lock().values().cloned().collect();
             for connection in connections {
-                connection.kick(why);
+                if connection.state.lock().session.is_none() {
+                    connection.kick(why);
+                }
             }
         }
     }

@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use causeway_compute::context::Context;
 use causeway_compute::port::LaneProgress;
-use causeway_compute::registry::Kick;
 use causeway_compute::task::Kind;
 use causeway_model::{Namespace, Position, ShardId};
 use smallvec::SmallVec;
@@ -57,7 +56,7 @@ struct Inner {
 }
 
 impl Server {
-    /// Starts what connections stand on: the task that logs cursors. When drain begins it asks every client to go.
+    /// Starts what connections stand on: the task that logs cursors, until everybody was asked to go in a drain.
     /// Must be called within a Tokio runtime. `settings` are those that [`Settings::problems`] found nothing wrong with.
     ///
     /// # Errors
@@ -69,11 +68,9 @@ impl Server {
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::register(registry)?;
         let (progress, inbox) = mpsc::channel(progress::QUEUE);
-        let (drain, clients) = (context.tasks.drain().clone(), Arc::clone(&context.registry));
-        let end = async move {
-            drain.begun().await;
-            clients.kick_all(Kick::Drain);
-        };
+        let drain = context.tasks.drain().clone();
+        // Cursors of those who were not asked yet move on; who was asked says the last one himself.
+        let end = async move { drain.evicted().await };
         let broker = Arc::clone(&context.broker);
         let (interval, bytes) = (settings.progress_interval, settings.progress_bytes);
         context.tasks.spawn(Kind::Progress, progress::run(broker, inbox, interval, bytes, end));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use causeway_compute::drain::Goodbye;
+
 /// Settings of the MQTT server. [`Settings::problems`] says what is wrong with them, all at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -35,6 +37,8 @@ pub struct Settings {
     pub progress_bytes: u64,
     /// How long a socket may take to accept the last packets.
     pub close_timeout: Duration,
+    /// What a client is told that is asked to go in a drain.
+    pub goodbye: Goodbye,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             progress_interval: Duration::from_millis(500),
             progress_bytes: 64 << 10,
             close_timeout: Duration::from_secs(5),
+            goodbye: Goodbye::default(),
         }
     }
 }

@@ -132,14 +132,36 @@ async fn pages_go_through_everybody_once_in_the_order_of_ids() {
     assert!(registry.page(None, 7).is_empty());
 }
 
-#[tokio::test]
-async fn everybody_is_asked_to_go_at_a_drain() {
+#[test]
+fn pages_are_asked_to_go_in_the_order_of_ids_each_connection_once() {
     let registry = registry();
     let entered: Vec<_> = (0..50).map(|number| enter(&registry, &format!("client-{number}")).0).collect();
-    registry.kick_all(Kick::Drain);
-    for presence in &entered {
-        assert_eq!(presence.kicked().await, Kick::Drain);
+    let asked = || registry.page(None, 50).iter().map(|online| is_kicked(&registry, online)).collect::<Vec<_>>();
+    let mut after = None;
+    for done in [7, 14, 21, 28, 35, 42, 49, 50] {
+        let (count, last) = registry.kick_page(after, 7, Kick::Drain);
+        assert_eq!(count, if done == 50 { 1 } else { 7 });
+        let expected: Vec<_> = (0..50).map(|number| number < done).collect();
+        assert_eq!(asked(), expected);
+        after = last;
     }
+    assert_eq!(registry.kick_page(after, 7, Kick::Drain), (0, None));
+    drop(entered);
+}
+
+fn is_kicked(registry: &Arc<Registry>, online: &Online) -> bool {
+    let handle = registry.get(&online.namespace, &online.client).unwrap();
+    handle.0.state.lock().kick == Some(Kick::Drain)
+}
+
+#[test]
+fn who_has_no_session_yet_is_asked_apart_from_those_who_have() {
+    let registry = registry();
+    let (open, opening) = (enter(&registry, "open").0, enter(&registry, "opening").0);
+    open.opened(Sid { home: ShardId(0), position: Position(1) }, Epoch(Position(1)));
+    registry.kick_entering(Kick::Drain);
+    let asked: Vec<_> = [&open, &opening].map(|presence| is_kicked(&registry, &presence.handle().online())).into();
+    assert_eq!(asked, [false, true]);
 }
 
 #[test]

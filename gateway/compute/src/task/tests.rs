@@ -86,7 +86,7 @@ async fn a_drain_waits_for_clients_first_and_drops_whoever_is_left_at_the_deadli
     });
     let begun = tokio::time::Instant::now();
     let drained = process.finish(Duration::from_secs(30)).await;
-    assert_eq!(begun.elapsed(), Duration::from_secs(30));
+    assert_eq!(begun.elapsed(), Duration::from_secs(28), "the rest is for the tasks that clients stood on");
     assert_eq!(drained.aborted, 1);
     dropped.await.unwrap();
     assert_eq!(process.metrics.task.aborted(Kind::Connection).get(), 1);

@@ -56,6 +56,8 @@ pub(super) struct Connection<S> {
     pub(super) presence: Option<Arc<Presence>>,
     /// Somebody wants the connection to end.
     pub(super) leave: Option<BoxFuture<'static, Cause>>,
+    /// Why; it goes as soon as it may.
+    asked: Option<Cause>,
     timer: Option<Pin<Box<Sleep>>>,
     closing: Closing,
     connected: bool,
@@ -94,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 drain.begun().await;
                 Cause::Drain
             })),
+            asked: None,
             timer: None,
             closing: Closing::No,
             connected: false,
@@ -132,14 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_leave(&mut self, context: &mut Context<'_>, now: Now, out: &mut Output) -> bool {
-        // Who asks this one to go waits until it has had its answer: clients that share an id and keep coming would
-        // otherwise take each other's place before anybody is let in.
-        if self.session.is_entering() {
-            return false;
+        if let Some(leave) = &mut self.leave
+            && let Poll::Ready(cause) = leave.as_mut().poll(context)
+        {
+            (self.leave, self.asked) = (None, Some(cause));
         }
-        let Some(leave) = &mut self.leave else { return false };
-        let Poll::Ready(cause) = leave.as_mut().poll(context) else { return false };
-        self.leave = None;
+        // Who asks this one to go waits until it has had its answer: clients that share an id and keep coming would
+        // otherwise take each other's place before anybody is let in. In a drain the answer is where to go instead.
+        let waits = |cause: &Cause| self.session.is_entering() && *cause != Cause::Drain;
+        let Some(cause) = self.asked.take_if(|cause| !waits(cause)) else { return false };
         self.end(cause, now, out);
         true
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use causeway_compute::drain::{Goodbye, Reason as Parting};
 use causeway_compute::port::{CloseReason, Command, Error, Reply};
 use causeway_model::Kind;
 
@@ -22,6 +23,8 @@ use crate::codec::{
 pub(super) struct End {
     /// What 5.0 is told, in CONNACK or DISCONNECT; `None`: there is nobody to tell.
     say: Option<(Reason, &'static str)>,
+    /// 5.0 is told where to go instead, too.
+    refer: bool,
     reason: CloseReason,
     expiry: Option<Duration>,
 }
@@ -44,7 +47,7 @@ pub enum Cause {
 impl End {
     /// The server ends the connection, and says why.
     pub(super) fn server(reason: Reason, why: &'static str) -> Self {
-        Self { say: Some((reason, why)), reason: CloseReason::Server, expiry: None }
+        Self { say: Some((reason, why)), refer: false, reason: CloseReason::Server, expiry: None }
     }
 
     /// CONNECT is refused.
@@ -79,28 +82,38 @@ impl End {
     /// DISCONNECT came.
     pub(super) fn orderly(with_will: bool, expiry: Option<Duration>) -> Self {
         let reason = if with_will { CloseReason::OrderlyWithWill } else { CloseReason::Orderly };
-        Self { say: None, reason, expiry }
+        Self { say: None, refer: false, reason, expiry }
     }
 
     fn lost() -> Self {
-        Self { say: None, reason: CloseReason::ConnectionLost, expiry: None }
+        Self { say: None, refer: false, reason: CloseReason::ConnectionLost, expiry: None }
     }
 
     /// The client was silent for too long: for the session the same as a lost connection.
     pub(super) fn silent() -> Self {
         Self { reason: CloseReason::ConnectionLost, ..Self::server(Reason::KeepAliveTimeout, "keep alive timeout") }
     }
-}
 
-impl From<Cause> for End {
-    fn from(cause: Cause) -> Self {
+    /// What ended the connection from outside of its packets.
+    pub(super) fn of(cause: Cause, goodbye: &Goodbye) -> Self {
         match cause {
             Cause::Lost => Self::lost(),
             Cause::TakenOver => Self::server(Reason::SessionTakenOver, "the client connected again"),
             Cause::Administrator => Self::server(Reason::AdministrativeAction, "disconnected by an administrator"),
-            Cause::Drain => Self::server(Reason::ServerShuttingDown, "the server is going down"),
+            Cause::Drain => Self::drained(goodbye),
             Cause::ConnectTimeout => Self { say: None, ..Self::lost() },
         }
+    }
+
+    fn drained(goodbye: &Goodbye) -> Self {
+        let (reason, why) = match goodbye.reason {
+            Parting::UseAnotherServer => (Reason::UseAnotherServer, "use another server"),
+            Parting::ServerMoved => (Reason::ServerMoved, "the server has moved"),
+            Parting::ShuttingDown => (Reason::ServerShuttingDown, "the server is going down"),
+        };
+        // Only the first two may be followed by a reference (§4.11).
+        let refer = goodbye.reference.is_some() && goodbye.reason != Parting::ShuttingDown;
+        Self { refer, ..Self::server(reason, why) }
     }
 }
 
@@ -121,7 +134,7 @@ impl Session {
             Phase::Fresh | Phase::Entering(_) | Phase::Loading(_) => {}
         }
         if let Some((reason, why)) = end.say {
-            self.say(self.identity.is_some(), reason, why, out);
+            self.say(&end, reason, why, out);
         }
         if self.identity.is_some() {
             self.release_all(out);
@@ -153,28 +166,35 @@ impl Session {
         self.end(end, out);
     }
 
-    fn say(&self, connected: bool, reason: Reason, why: &'static str, out: &mut Output) {
-        let reason_string = |holder| {
+    fn say(&self, end: &End, reason: Reason, why: &'static str, out: &mut Output) {
+        let properties = |holder| {
             let text = self.problems.then(|| Property::ReasonString(why.into()));
-            Properties::new(holder, text).unwrap_or_default()
+            let reference = self.shared.settings.goodbye.reference.as_ref().filter(|_| end.refer);
+            let reference = reference.map(|server| Property::ServerReference(server.clone()));
+            Properties::new(holder, reference.into_iter().chain(text)).unwrap_or_default()
         };
         let fits = |packet, otherwise| if reason.fits(packet, Sender::Server) { reason } else { otherwise };
-        match (connected, self.version.is_v5()) {
+        match (self.identity.is_some(), self.version.is_v5()) {
             (true, true) => {
                 let reason = fits(PacketType::Disconnect, Reason::UnspecifiedError);
-                let properties = reason_string(Holder::Disconnect);
-                out.packet(Packet::Disconnect(Disconnect { reason, properties }));
+                let full = Packet::Disconnect(Disconnect { reason, properties: properties(Holder::Disconnect) });
+                out.packet(self.within(full, || Packet::Disconnect(Disconnect::new(reason))));
             }
             (true, false) => {}
             (false, v5) => {
                 let reason = fits(PacketType::ConnAck, Reason::ServerUnavailable);
-                let mut refused = ConnAck::refused(self.version, reason);
-                if v5 {
-                    refused.properties = reason_string(Holder::ConnAck);
-                }
-                out.packet(Packet::ConnAck(refused));
+                let bare = ConnAck::refused(self.version, reason);
+                let properties = if v5 { properties(Holder::ConnAck) } else { Properties::EMPTY };
+                let full = Packet::ConnAck(ConnAck { properties, ..bare.clone() });
+                out.packet(self.within(full, || Packet::ConnAck(bare)));
             }
         }
+    }
+
+    /// What says less where the client takes no packet as large as the one that says all ([MQTT-3.1.2-24]).
+    fn within(&self, full: Packet, bare: impl FnOnce() -> Packet) -> Packet {
+        let fits = full.encoded_len(self.version).is_ok_and(|bytes| self.outbound.takes_packet(bytes));
+        if fits { full } else { bare() }
     }
 
     /// Gives back what a volatile session held and what was being prepared; the mailbox goes with the connection.

@@ -194,7 +194,7 @@ impl Session {
         self.alive.heard(now);
         match (&self.phase, packet) {
             (Phase::Fresh, Packet::Connect(connect)) => self.connect(&connect, now, out),
-            (Phase::Fresh, _) => self.end(End::from(Cause::Lost), out),
+            (Phase::Fresh, _) => self.ended(Cause::Lost, out),
             (Phase::Online, packet) => self.online(packet, now, out),
             _ => {}
         }
@@ -348,7 +348,7 @@ impl Session {
     pub fn ended(&mut self, cause: Cause, out: &mut Output) {
         // Who has not said CONNECT is told nothing.
         let cause = if matches!(self.phase, Phase::Fresh) { Cause::Lost } else { cause };
-        self.end(End::from(cause), out);
+        self.end(End::of(cause, &self.shared.settings.goodbye), out);
     }
 
     fn view(&mut self, now: Now) -> (View<'_>, &mut Outbound) {

@@ -89,6 +89,11 @@ impl Outbound {
         self.packet_bytes = packet_bytes.and_then(|most| usize::try_from(most).ok());
     }
 
+    /// Whether the client takes a packet of so many bytes.
+    pub(super) fn takes_packet(&self, bytes: usize) -> bool {
+        self.packet_bytes.is_none_or(|most| bytes <= most)
+    }
+
     pub(super) fn lane(&mut self, shard: ShardId) -> Option<&mut Lane> {
         self.lanes.get_mut(usize::try_from(shard.0).ok()?)
     }

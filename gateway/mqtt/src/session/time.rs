@@ -90,7 +90,7 @@ impl Session {
     /// Time passed. `lag`: with so many bytes of log between its stored and its real cursor an idle lane is stored too.
     pub fn tick(&mut self, now: Now, lag: u64, out: &mut Output) {
         if matches!(self.phase, Phase::Fresh) && self.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
-            return self.end(End::from(Cause::ConnectTimeout), out);
+            return self.ended(Cause::ConnectTimeout, out);
         }
         if !self.is_online() {
             return;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_apply::{Twin, read};
 use causeway_compute::context::Context;
+use causeway_compute::drain::{Drain, Pace, evict};
 use causeway_compute::port::{Broker, Command};
 use causeway_compute::process::Process;
 use causeway_compute::task::Kind;
@@ -17,6 +18,9 @@ use causeway_mqtt::{Server, Settings};
 
 use crate::client::Client;
 use crate::gate::Gate;
+
+/// Of every gateway's drain: nobody waits for his turn, unless a test has many clients.
+const PACE: Pace = Pace { rate: 20, deadline: Duration::from_secs(20) };
 
 pub(crate) struct Gateway {
     memory: Memory,
@@ -49,6 +53,7 @@ impl Gateway {
         let gate = Gate::new(Arc::<Local<Twin>>::clone(&local));
         let broker = Arc::<Gate>::clone(&gate);
         let context = Context::start(broker, Arc::new(SystemClock), incarnation, metrics, tasks, 0);
+        evict(Arc::clone(&context.registry), PACE, &context.tasks);
         let server = Server::new(Arc::clone(&context), mqtt, &process.registry).unwrap();
         Self { memory, process, context, server, stopper, local, clock, gate }
     }
@@ -61,6 +66,11 @@ impl Gateway {
         drop((context, server, local, gate));
         tokio::task::spawn_blocking(|| stopper.stop()).await.unwrap();
         memory
+    }
+
+    /// Where it stands on its way out.
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.process.drain
     }
 
     pub(crate) async fn restart(self) -> Self {

@@ -6,6 +6,7 @@ use causeway_compute::port::{Broker, Cluster, Command, Error, Frames, Page, Read
 use causeway_model::{Kind, Message, Position, ShardId, Sid};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 /// What becomes of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) enum Verdict {
     Busy,
     /// Done, but the answer never comes.
     Mute,
+    /// Done, but the answer comes only once the gate is released.
+    Late,
 }
 
 type Judge = Box<dyn FnMut(&[Command]) -> Verdict + Send>;
@@ -22,16 +25,22 @@ type Judge = Box<dyn FnMut(&[Command]) -> Verdict + Send>;
 pub(crate) struct Gate {
     inner: Arc<dyn Broker>,
     judge: Mutex<Judge>,
+    released: CancellationToken,
 }
 
 impl Gate {
     pub(crate) fn new(inner: Arc<dyn Broker>) -> Arc<Self> {
-        Arc::new(Self { inner, judge: Mutex::new(Box::new(|_| Verdict::Pass)) })
+        Arc::new(Self { inner, judge: Mutex::new(Box::new(|_| Verdict::Pass)), released: CancellationToken::new() })
     }
 
     /// From now on `judge` decides.
     pub(crate) fn judge(&self, judge: impl FnMut(&[Command]) -> Verdict + Send + 'static) {
         *self.judge.lock() = Box::new(judge);
+    }
+
+    /// Late answers come.
+    pub(crate) fn release(&self) {
+        self.released.cancel();
     }
 }
 
@@ -47,6 +56,13 @@ impl Broker for Gate {
             Verdict::Busy => {
                 let kind = Kind::Busy { retry_after: std::time::Duration::from_millis(1) };
                 Box::pin(std::future::ready(Err(Error { operation: "propose", shard, kind })))
+            }
+            Verdict::Late => {
+                let (answer, released) = (self.inner.propose(shard, commands), self.released.clone());
+                Box::pin(async move {
+                    released.cancelled().await;
+                    answer.await
+                })
             }
             Verdict::Mute => {
                 let answer = self.inner.propose(shard, commands);

@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod drain;
 mod ends;
 mod fuzz;
 mod gate;

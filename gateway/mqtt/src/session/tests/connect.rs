@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use causeway_compute::drain::{Goodbye, Reason as Parting};
 use causeway_compute::port::{CloseReason, Command};
 use causeway_model::{Kind, Qos};
 
@@ -110,6 +111,54 @@ fn a_client_that_wants_no_reason_strings_gets_none() {
     let (mut peer, _) = online(broker, Settings::default(), Connect { properties, ..connect(Version::V5, "c") });
     peer.end(broker, Cause::Drain);
     assert_eq!(peer.take_packet(), Packet::Disconnect(Disconnect::new(Reason::ServerShuttingDown)));
+}
+
+#[test]
+fn who_is_asked_to_go_in_a_drain_is_told_where_to_as_far_as_its_version_and_limits_let_it() {
+    let server = || Property::ServerReference("eu-2.example:1883".into());
+    let elsewhere = |reason| Goodbye { reason, reference: Some("eu-2.example:1883".into()) };
+    let limited = |bytes| Properties::new(Holder::Connect, [Property::MaximumPacketSize(bytes)]).unwrap();
+    let (full, v5) = (Properties::EMPTY, Version::V5);
+    let (other, moved) = (Parting::UseAnotherServer, Parting::ServerMoved);
+    for (goodbye, properties, expected, reference) in [
+        (elsewhere(other), full.clone(), Reason::UseAnotherServer, true),
+        (elsewhere(moved), full.clone(), Reason::ServerMoved, true),
+        (elsewhere(Parting::ShuttingDown), full.clone(), Reason::ServerShuttingDown, false),
+        (Goodbye { reason: other, reference: None }, full, Reason::UseAnotherServer, false),
+        (elsewhere(other), limited(40), Reason::UseAnotherServer, true),
+        (elsewhere(other), limited(20), Reason::UseAnotherServer, false),
+    ] {
+        let broker = &mut Broker::new(1);
+        let settings = Settings { goodbye, ..Settings::default() };
+        let (mut peer, _) = online(broker, settings.clone(), Connect { properties, ..connect(v5, "c") });
+        peer.end(broker, Cause::Drain);
+        let Packet::Disconnect(said) = peer.take_packet() else { panic!("no DISCONNECT") };
+        assert_eq!(said.reason, expected);
+        assert_eq!(said.properties.server_reference(), reference.then(|| "eu-2.example:1883".into()));
+        // Before 5.0 a connection that has been accepted is closed without a word.
+        let (mut peer, _) = online(broker, settings, connect(Version::V311, "d"));
+        peer.end(broker, Cause::Drain);
+        assert_eq!(peer.take_packets(), []);
+        assert!(peer.closed);
+    }
+    assert!(Properties::new(Holder::ConnAck, [server()]).is_ok());
+}
+
+#[test]
+fn a_connect_that_is_under_way_at_a_drain_is_refused_with_where_to_go_and_its_session_is_closed_once_it_opens() {
+    let goodbye = Goodbye { reason: Parting::UseAnotherServer, reference: Some("b:1883".into()) };
+    let broker = &mut Broker::new(1);
+    let mut peer = Peer::new(broker, Settings { goodbye, ..Settings::default() }, 8);
+    peer.packet(broker, Packet::Connect(Box::new(connect(Version::V5, "c"))));
+    // The registry has let it in; the answer to its SessionOpen is on its way.
+    peer.answer(broker, 0);
+    peer.end(broker, Cause::Drain);
+    let Packet::ConnAck(ack) = peer.take_packet() else { panic!("no CONNACK") };
+    assert_eq!((ack.reason, ack.session_present), (Reason::UseAnotherServer, false));
+    assert_eq!(ack.properties.server_reference(), Some("b:1883".into()));
+    peer.answer_all(broker);
+    assert!(matches!(peer.proposed.last(), Some(Command::SessionClose { .. })), "{:?}", peer.proposed);
+    assert!(peer.closed);
 }
 
 #[test]
