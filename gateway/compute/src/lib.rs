@@ -28,6 +28,6 @@ pub mod notify;
 pub mod port;
 pub mod process;
 pub mod registry;
-#[cfg(feature = "suite")]
+#[cfg(any(test, feature = "suite"))]
 pub mod suite;
 pub mod task;

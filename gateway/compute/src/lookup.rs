@@ -28,6 +28,8 @@ mod reach;
 mod routes;
 mod slots;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

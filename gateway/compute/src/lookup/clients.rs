@@ -104,6 +104,11 @@ impl Clients {
         }
     }
 
+    /// Whether another gateway is in this one's map.
+    pub fn knows(&self, gateway: Incarnation) -> bool {
+        gateway == self.me || self.others.as_ref().is_some_and(|others| others.knows(gateway))
+    }
+
     /// Where a client is.
     pub async fn find(&self, namespace: &Namespace, client: &ClientId) -> Whereabouts {
         self.find_id(self.registry.id(namespace, client)).await

@@ -193,13 +193,12 @@ impl Feed {
         let Some(walk) = &mut self.walk else { return false };
         let page = self.registry.sessions(walk.after, PAGE);
         let slots = walk.slots;
-        match page.last() {
-            Some((last, _)) => walk.after = Some(*last),
-            None => {
-                self.walk = None;
-                if self.dirty.is_empty() {
-                    self.pause = FIRST_PAUSE;
-                }
+        if let Some((last, _)) = page.last() {
+            walk.after = Some(*last);
+        } else {
+            self.walk = None;
+            if self.dirty.is_empty() {
+                self.pause = FIRST_PAUSE;
             }
         }
         let here = page.into_iter().filter(|(client, _)| slots.contains(Slot::of(*client)));

@@ -54,12 +54,11 @@ impl Others {
     ) -> Self {
         let Network { name: _, peers, map, lookup, settings } = network;
         let reach = Reach::new(peers, settings.deadline, metrics.unanswered.clone());
-        let (lookup, slots): (Arc<dyn Lookup>, _) = match lookup {
-            Some(lookup) => (lookup, None),
-            None => {
-                let slots = Slots::over(me, Arc::clone(&reach), &settings, metrics);
-                (Arc::new(slots.clone()), Some(slots))
-            }
+        let (lookup, slots): (Arc<dyn Lookup>, _) = if let Some(lookup) = lookup {
+            (lookup, None)
+        } else {
+            let slots = Slots::over(me, Arc::clone(&reach), &settings, metrics);
+            (Arc::new(slots.clone()), Some(slots))
         };
         let (errands, courier) =
             errands(map.clone(), Arc::clone(&lookup), Arc::clone(&reach), metrics.dropped_errands.clone());
@@ -85,6 +84,10 @@ impl Others {
     /// Whether there is anybody to ask.
     pub(super) fn any(&self) -> bool {
         self.map.borrow().members.iter().any(|member| member.incarnation != self.me)
+    }
+
+    pub(super) fn knows(&self, gateway: Incarnation) -> bool {
+        self.map.borrow().member(gateway).is_some()
     }
 
     /// The newest map that this gateway knows of, whether it has it or not.
@@ -180,10 +183,8 @@ impl Others {
     /// What became of a kick at a gateway; `None`: it did not answer.
     pub(super) async fn kick(&self, gateway: Incarnation, ask: Ask) -> Option<Kicked> {
         let Some(member) = self.member(gateway) else { return Some(Kicked::Absent) };
-        match self.reach.ask(&member, vec![ask]).await.ok()?.pop()? {
-            Answer::Kicked(kicked) => Some(kicked),
-            _ => None,
-        }
+        let answer = self.reach.ask(&member, vec![ask]).await.ok()?.pop()?;
+        if let Answer::Kicked(kicked) = answer { Some(kicked) } else { None }
     }
 
     pub(super) fn kick_later(&self, gateway: Incarnation, client: QueueId, upto: Epoch, why: Kick) {

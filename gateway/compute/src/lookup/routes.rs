@@ -23,7 +23,7 @@ fn weight(slot: Slot, gateway: Incarnation) -> u64 {
     mix(mix(low).wrapping_add(mix(high ^ u64::from(slot.number()).wrapping_mul(0x9e37_79b9_7f4a_7c15))))
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input moves half of the output's.
+/// The finalizer of `SplitMix64` (Steele, Lea, Flood 2014): every bit of the input moves half of the output's.
 fn mix(mut word: u64) -> u64 {
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -134,11 +134,11 @@ mod tests {
                 *shares.entry(owner_of(slot, &members).unwrap().incarnation).or_default() += 1;
             }
             // Five times the deviation of a fair draw.
-            let fair = 1024.0 / members.len() as f64;
-            let spread = 5.0 * fair.sqrt();
+            let fair = SLOTS / members.len();
+            let spread = 5 * (fair.isqrt() + 1);
             for member in &members {
-                let share = shares.get(&member.incarnation).copied().unwrap_or(0) as f64;
-                prop_assert!((share - fair).abs() <= spread, "{share} of {fair}");
+                let share = shares.get(&member.incarnation).copied().unwrap_or(0);
+                prop_assert!(share.abs_diff(fair) <= spread, "{share} of {fair}");
             }
         }
 

@@ -34,6 +34,9 @@ struct Inner {
     table: Table,
 }
 
+/// What is handed to each owner.
+type ByOwner<'a, T> = BTreeMap<Incarnation, (&'a Member, Vec<T>)>;
+
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots").field("me", &self.0.me).field("entries", &self.0.table.len()).finish_non_exhaustive()
@@ -112,7 +115,7 @@ impl Inner {
     ) -> SlotSet {
         let routes = self.routes();
         let mut refused = SlotSet::EMPTY;
-        let mut others: BTreeMap<Incarnation, (&Member, Vec<T>)> = BTreeMap::new();
+        let mut others: ByOwner<'_, T> = BTreeMap::new();
         for item in items {
             let Some(owner) = routes.owner(slot(&item)) else { continue };
             if owner.incarnation != self.me {
@@ -139,7 +142,7 @@ impl Inner {
     async fn find(&self, clients: Vec<QueueId>) -> Vec<Option<Whereabout>> {
         let routes = self.routes();
         let mut found = vec![None; clients.len()];
-        let mut others: BTreeMap<Incarnation, (&Member, Vec<(usize, QueueId)>)> = BTreeMap::new();
+        let mut others: ByOwner<'_, (usize, QueueId)> = BTreeMap::new();
         for ((place, client), known) in clients.into_iter().enumerate().zip(&mut found) {
             let Some(owner) = routes.owner(Slot::of(client)) else { continue };
             if owner.incarnation == self.me {
@@ -161,9 +164,9 @@ impl Inner {
             }
         }
         // An entry of a gateway that is gone may not be swept yet.
-        found.iter_mut().for_each(|known| {
+        for known in &mut found {
             *known = known.take().filter(|entry| routes.map().member(entry.gateway).is_some());
-        });
+        }
         found
     }
 }

@@ -207,7 +207,9 @@ mod tests {
         let table = table(usize::MAX);
         let mut rng = StdRng::seed_from_u64(1);
         let entries: Vec<_> = (0..200_000).map(|_| entry(rng.random(), 1, 1)).collect();
-        entries.iter().for_each(|entry| table.put(entry).unwrap());
+        for entry in &entries {
+            table.put(entry).unwrap();
+        }
         let full = table.bytes();
         entries.iter().skip(100).for_each(|entry| table.remove(entry).unwrap());
         assert_eq!(table.len(), 100);
@@ -253,7 +255,9 @@ mod tests {
     fn a_gateway_is_forgotten_where_it_asks_for_it() {
         let table = table(10);
         let entries = [entry(1, 7, 1), entry(2, 7, 1), entry(3, 8, 1)];
-        entries.iter().for_each(|entry| table.put(entry).unwrap());
+        for entry in &entries {
+            table.put(entry).unwrap();
+        }
         let slots: SlotSet = [1, 3].map(|client| Slot::of(entry(client, 0, 0).client)).into_iter().collect();
         assert!(table.forget(Incarnation(7), slots).is_empty());
         let found = entries.map(|entry| table.find(entry.client).unwrap().is_some());

@@ -62,9 +62,8 @@ impl Changes {
         if self.list.len() <= limit {
             return Taken { list: std::mem::take(&mut self.list).into_iter().collect(), lost };
         }
-        let clients: Vec<_> = self.list.keys().take(limit).copied().collect();
-        let list = clients.iter().filter_map(|client| self.list.remove_entry(client)).collect();
-        Taken { list, lost }
+        let some: Vec<_> = self.list.keys().take(limit).copied().collect();
+        Taken { list: some.iter().filter_map(|client| self.list.remove_entry(client)).collect(), lost }
     }
 
     /// Whether there is nothing to take.
