@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use args::{Cli, IndexTool, LogTool, Place, QueueTool, Serve, Tool};
+use causeway_compute::admin::Token;
 use causeway_gateway::config;
 use causeway_model::Position;
 use clap::Parser;
@@ -68,15 +69,20 @@ fn run_tool(tool: Tool, out: &mut dyn Write) -> Result<()> {
             inspect::run(&data, &inspect::View { from: Position(from), batches, records }, out)
         }
         Tool::Queue(QueueTool::Read { filter, namespace, after, limit, place }) => {
-            queue::read(&source(place), &queue::Ask { namespace, filter, after, limit }, out)
+            queue::read(&source(place)?, &queue::Ask { namespace, filter, after, limit }, out)
         }
-        Tool::Queue(QueueTool::List { scan, place }) => queue::list(&source(place), scan, out),
+        Tool::Queue(QueueTool::List { scan, place }) => queue::list(&source(place)?, scan, out),
         Tool::Index(IndexTool::Rebuild { data }) => index::rebuild(&of(data), out),
     }
 }
 
-fn source(place: Place) -> queue::Source {
-    place.data.map_or(queue::Source::Admin(place.admin), |data| queue::Source::Data(Box::new(of(data))))
+fn source(place: Place) -> Result<queue::Source> {
+    let Place { admin, token_file, data } = place;
+    if let Some(data) = data {
+        return Ok(queue::Source::Data(Box::new(of(data))));
+    }
+    let token = token_file.map(|file| Token::read(&file).with_context(|| file.display().to_string())).transpose()?;
+    Ok(queue::Source::Admin { at: admin, token })
 }
 
 fn of(data: PathBuf) -> Settings {

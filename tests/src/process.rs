@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -92,6 +93,20 @@ impl Broker {
             bail!("kill -TERM: {status}");
         }
         Ok(self.child.wait()?)
+    }
+
+    /// Waits for an end that it comes to by itself, for a minute.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if begun.elapsed() > Duration::from_mins(1) {
+                bail!("the process {} did not end within a minute", self.child.id());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// GET on the admin port: status code and body.
