@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("causeway-compute", &["model"]),
     ("causeway-link", &["model", "compute"]),
     ("causeway-mqtt", &["model", "compute"]),
+    ("causeway-redis", &["model", "compute"]),
     ("causeway-gateway", &["model", "compute", "mqtt", "link"]),
     ("causeway-broker", &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway", "link"]),
     ("causeway-load", &["mqtt"]),
