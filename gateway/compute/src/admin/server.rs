@@ -131,6 +131,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_has_its_answer_and_says_nothing_more_is_cut_as_well() {
+        let (mut served, begun) = (serve(), Instant::now());
+        let answer = ask(&mut served, "POST /echo HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+        assert_eq!(begun.elapsed().as_secs(), HEADER_TIME.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_does_not_read_its_answer_is_cut_when_the_time_for_that_is_over() {
         let (mut served, begun) = (serve(), Instant::now());
         served.client.write_all(b"GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
