@@ -11,6 +11,9 @@ use causeway_mqtt::codec::{
     Reason, SubAck, Subscribe, Version,
 };
 
+/// Not a measure of speed: a hang becomes a failure that says where.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
@@ -24,7 +27,13 @@ pub struct Client {
 impl Client {
     /// Opens the socket, sends CONNECT and reads CONNACK, whatever it says.
     pub fn connect(address: SocketAddr, connect: Connect) -> Result<(Self, ConnAck)> {
+        Self::connect_within(address, connect, PATIENCE)
+    }
+
+    /// The same, for a client that takes its server for gone after so long without a byte.
+    pub fn connect_within(address: SocketAddr, connect: Connect, patience: Duration) -> Result<(Self, ConnAck)> {
         let mut client = Self::open(address, connect.version)?;
+        client.stream.set_read_timeout(Some(patience))?;
         client.send(&Packet::Connect(Box::new(connect)))?;
         match client.receive()? {
             Packet::ConnAck(ack) => Ok((client, ack)),
@@ -36,8 +45,7 @@ impl Client {
     pub fn open(address: SocketAddr, version: Version) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        // Not a measure of speed: a hang becomes a failure that says where.
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let decoder = Decoder::client(version, Limits::packet(1 << 20));
         Ok(Self { stream, decoder, version, input: BytesMut::new(), output: BytesMut::new() })
     }

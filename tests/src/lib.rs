@@ -1,7 +1,9 @@
 //! What the tests across crates share: a broker as a real process, and a plain blocking MQTT client that hides nothing.
 
 pub mod client;
+pub mod daemon;
 pub mod process;
+pub mod system;
 
 /// The seed of a randomised test: from the environment variable `SEED`, or drawn. Printed, so that a failure can be
 /// repeated.
