@@ -46,8 +46,10 @@ impl System {
         let config = self.directory.path().join("broker.toml");
         let data = self.directory.path().join("data");
         let text = format!(
-            "data = {data:?}\n[mqtt]\nbind = []\n[admin]\nbind = \"127.0.0.1:0\"\n[link]\nbind = \"{}\"\n[gateways]\nlease = \"{}\"\n",
-            self.link, self.lease
+            "data = \"{}\"\n[mqtt]\nbind = []\n[admin]\nbind = \"127.0.0.1:0\"\n[link]\nbind = \"{}\"\n[gateways]\nlease = \"{}\"\n",
+            data.display(),
+            self.link,
+            self.lease
         );
         std::fs::write(&config, text)?;
         let broker = Daemon::start("causeway-broker", ["--config".as_ref(), config.as_os_str()])?;
