@@ -5,9 +5,10 @@
 #   libclang1-14 libclang-common-14-dev
 #                       read RocksDB's C header for its Rust binding (no clang, no cmake)
 #   mosquitto-clients   the real clients of the tests and of the README's first steps
+#   redis-server        the lookup that may be kept in Redis is tested against it; each test starts its own
 set -euo pipefail
 
-packages=(g++ make libclang1-14 libclang-common-14-dev mosquitto-clients "$@")
+packages=(g++ make libclang1-14 libclang-common-14-dev mosquitto-clients redis-server "$@")
 
 missing=()
 for package in "${packages[@]}"; do
@@ -26,5 +27,12 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
 fi
 echo "setup: installing ${missing[*]}" >&2
+# Programs are wanted, not services: redis-server would start one on its port.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+fi
 "${as_root[@]}" apt-get update -qq
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
