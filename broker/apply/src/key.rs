@@ -73,7 +73,7 @@ pub fn gateway(incarnation: Incarnation) -> [u8; 17] {
     concat(&[&[GATEWAY], &incarnation.0.to_be_bytes()])
 }
 
-/// `meta`: a gateway process of which nothing is left, kept so that it stays fenced.
+/// `meta`: a gateway process of which nothing is left, kept for a while so that it stays fenced.
 pub fn departed(incarnation: Incarnation) -> [u8; 17] {
     concat(&[&[DEPARTED], &incarnation.0.to_be_bytes()])
 }
@@ -82,6 +82,8 @@ pub fn departed(incarnation: Incarnation) -> [u8; 17] {
 pub const TOPICS: [u8; 1] = [TOPIC];
 /// `meta`: what the gateways have in common.
 pub const GATEWAYS: [u8; 1] = [GATEWAY];
+/// `meta`: what the departed gateways have in common.
+pub const DEPARTURES: [u8; 1] = [DEPARTED];
 /// Beyond every key of every family that is scanned whole.
 pub const END: [u8; 32] = [u8::MAX; 32];
 
@@ -94,6 +96,12 @@ pub(crate) fn read_topic(key: &[u8]) -> Option<(Namespace, Text)> {
 /// Reads a gateway's key.
 pub(crate) fn read_gateway(key: &[u8]) -> Option<Incarnation> {
     let incarnation = key.strip_prefix(&GATEWAYS)?.try_into().ok()?;
+    Some(Incarnation(u128::from_be_bytes(incarnation)))
+}
+
+/// Reads a departed gateway's key.
+pub(crate) fn read_departed(key: &[u8]) -> Option<Incarnation> {
+    let incarnation = key.strip_prefix(&DEPARTURES)?.try_into().ok()?;
     Some(Incarnation(u128::from_be_bytes(incarnation)))
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use causeway_model::{Incarnation, Namespace, Position, Text};
+use causeway_model::{Incarnation, Millis, Namespace, Position, Text};
 
 use crate::record::{ClusterInit, Kind, wire::Reader};
 use crate::row::{GatewayState, read_topic_value};
@@ -75,6 +75,21 @@ pub fn topics<T: Tables>(tables: &T, limit: usize) -> Result<Vec<ServerTopic>, A
 pub fn gateways<T: Tables>(tables: &T, limit: usize) -> Result<Vec<(Incarnation, GatewayState)>, ApplyError> {
     collect(tables, Family::Meta, &key::GATEWAYS, limit, "gateway", |row, value| {
         Some((key::read_gateway(row)?, GatewayState::decode(value)?))
+    })
+}
+
+/// At most `limit` gateway processes of which nothing is left, by incarnation, after one; with the time of their sweep,
+/// by apply's clock.
+pub fn departed<T: Tables>(
+    tables: &T,
+    after: Option<Incarnation>,
+    limit: usize,
+) -> Result<Vec<(Incarnation, Millis)>, ApplyError> {
+    let prefix = key::DEPARTURES;
+    let from = after.map_or(prefix.to_vec(), |incarnation| key::beyond(&key::departed(incarnation)));
+    let range = (from.as_slice(), &key::beyond(&prefix)[..]);
+    collect_range(tables, Family::Meta, range, limit, "departed gateway", |row, value| {
+        Some((key::read_departed(row)?, Millis(u64::from_be_bytes(value.try_into().ok()?))))
     })
 }
 

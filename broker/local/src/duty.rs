@@ -3,6 +3,7 @@
 //! ```text
 //! tick ─► disk: refuse writes below the watermark      ─► trim: by age, size, disk     ─► Trim
 //!      ─► sweep: lost gateways' sessions and interest, page by page   ─► SessionClose, Interest, Gateway{swept}
+//!      ─► forget: gateways swept long ago, a page a tick               ─► Gateway{forgotten}
 //!      ─► expire: due timers, page by page             ─► SessionExpire
 //!      ─► check: a digest now and then                 ─► Check
 //! ```
@@ -12,6 +13,7 @@
 
 mod check;
 mod expire;
+mod forget;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -81,6 +83,7 @@ pub(crate) struct Duties<T> {
 pub(crate) struct Progressed {
     trim: trim::State,
     sweep: sweep::State,
+    forget: forget::State,
     check: check::State,
 }
 
@@ -93,9 +96,10 @@ impl<T: Durable> Duties<T> {
         }
         let trimmed = self.trim(role.term);
         let swept = self.sweep(role.term);
+        let forgotten = self.forget(role.term);
         let expired = self.expire(role.term);
         let checked = self.check(role.term);
-        trimmed.and(swept).and(expired).and(checked)
+        trimmed.and(swept).and(forgotten).and(expired).and(checked)
     }
 
     /// Logs records as one group and waits for their outcomes.

@@ -38,7 +38,7 @@ pub(super) fn level<T: Tables>(step: &mut Step<'_, T>, record: FeatureLevel) -> 
     Ok(Outcome::Done)
 }
 
-/// Joined → lost → departed. A lost one cannot come back: an incarnation is one run of one process.
+/// Joined → lost → departed → forgotten. A lost one cannot come back: an incarnation is one run of one process.
 pub(super) fn gateway<T: Tables>(step: &mut Step<'_, T>, record: Gateway) -> Result<Outcome, Stop> {
     let incarnation = record.incarnation;
     let row = key::gateway(incarnation);
@@ -55,7 +55,9 @@ pub(super) fn gateway<T: Tables>(step: &mut Step<'_, T>, record: Gateway) -> Res
             step.delete(Family::Meta, &row);
             step.put(Family::Meta, &key::departed(incarnation), &since);
         }
-        (Standing::Joined, GatewayEvent::Joined)
+        (Standing::Departed, GatewayEvent::Forgotten) => step.delete(Family::Meta, &key::departed(incarnation)),
+        (Standing::Unknown | Standing::Joined | Standing::Lost, GatewayEvent::Forgotten)
+        | (Standing::Joined, GatewayEvent::Joined)
         | (Standing::Lost, GatewayEvent::Lost)
         | (Standing::Departed, GatewayEvent::Lost | GatewayEvent::Swept) => {}
     }

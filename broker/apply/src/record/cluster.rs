@@ -94,6 +94,9 @@ pub enum GatewayEvent {
     Lost = 2,
     /// Nothing of it is left. It stays fenced: it may live on somewhere and not know that it was given up.
     Swept = 3,
+    /// It was swept so long ago that it does not live on anywhere: its name may be forgotten. Nothing for one that was
+    /// not swept.
+    Forgotten = 4,
 }
 
 impl Gateway {
@@ -108,6 +111,7 @@ impl Gateway {
             1 => GatewayEvent::Joined,
             2 => GatewayEvent::Lost,
             3 => GatewayEvent::Swept,
+            4 => GatewayEvent::Forgotten,
             _ => return Err(r.malformed("event")),
         };
         Ok(Self { incarnation, event })

@@ -124,7 +124,7 @@ fn golden_cluster() -> Vec<(Record, &'static str)> {
         shards: 2,
         limits: Limits { session_filters: 4, active_filters: 6, matches: 8 },
     };
-    let lost = Gateway { incarnation: Incarnation(7), event: GatewayEvent::Lost };
+    let gateway = |event| Record::Gateway(Gateway { incarnation: Incarnation(7), event });
     let namespace = Namespace::default();
     vec![
         (
@@ -137,7 +137,8 @@ fn golden_cluster() -> Vec<(Record, &'static str)> {
             "40010100 00000000000000000000000000000003 05050505050505050505050505050505 01 00000000 00000002 \
              00000004 00000006 00000008",
         ),
-        (Record::Gateway(lost), "41010100 00000000000000000000000000000007 02"),
+        (gateway(GatewayEvent::Lost), "41010100 00000000000000000000000000000007 02"),
+        (gateway(GatewayEvent::Forgotten), "41010100 00000000000000000000000000000007 04"),
         (Record::FeatureLevel(FeatureLevel { level: 9 }), "46010900"),
         (Record::Check(Check { position: Position(1), digest: 2 }), "47010100 0000000000000001 0000000000000002"),
     ]

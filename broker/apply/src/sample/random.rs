@@ -205,7 +205,13 @@ impl Random {
             }),
             2 => Record::TopicDrop(TopicDrop { namespace: self.namespace(), name: self.text(&["q", "b", "none"]) }),
             3 => {
-                let events = [GatewayEvent::Joined, GatewayEvent::Joined, GatewayEvent::Lost, GatewayEvent::Swept];
+                let events = [
+                    GatewayEvent::Joined,
+                    GatewayEvent::Joined,
+                    GatewayEvent::Lost,
+                    GatewayEvent::Swept,
+                    GatewayEvent::Forgotten,
+                ];
                 Record::Gateway(Gateway { incarnation: self.incarnation(), event: self.pick(&events) })
             }
             4 => Record::FeatureLevel(FeatureLevel { level: self.pick(&[0, 1]) }),

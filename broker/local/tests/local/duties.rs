@@ -199,6 +199,45 @@ fn a_broker_that_restarts_declares_its_previous_hosted_gateway_lost() {
     assert_eq!(known, [Incarnation(2)]);
 }
 
+/// Gateways that came and went, all of them swept.
+fn departed(shard: &Shard, gateways: std::ops::Range<u128>) {
+    let events = [GatewayEvent::Joined, GatewayEvent::Lost];
+    let commands = gateways.flat_map(|n| events.map(|event| Command::Gateway { incarnation: Incarnation(n), event }));
+    let replies = shard.wait(shard.client.propose(commands.collect()));
+    assert!(replies.iter().all(|reply| *reply == Reply::Done));
+    // Two pages a gateway.
+    for _ in 0..replies.len() {
+        shard.later(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn departed_gateways_are_forgotten_a_page_a_tick_once_none_of_them_can_come_back() {
+    let shard = Shard::new(9, settings());
+    departed(&shard, 1000..1300);
+    let known = || read::departed(&**shard.local.tables(), None, 1000).unwrap().len();
+    assert_eq!(known(), 300);
+    shard.later(Duration::from_hours(12));
+    departed(&shard, 5000..5010);
+    // A day and the shortest life of a message after the first were swept.
+    shard.later(Duration::from_hours(12));
+    assert_eq!(known(), 310);
+    let mut most = 0;
+    for _ in 0..10 {
+        let before = known();
+        shard.later(Duration::from_mins(30));
+        most = most.max(before - known());
+    }
+    assert_eq!((known(), most), (10, 256), "the young ones stay, and a tick is one page");
+    let end = shard.local.applied(ShardId(0));
+    shard.later(Duration::from_secs(1));
+    assert_eq!(shard.local.applied(ShardId(0)), end, "and nothing is logged for them");
+    shard.later(Duration::from_hours(13));
+    assert_eq!(known(), 0);
+    let again = Command::Gateway { incarnation: Incarnation(1000), event: GatewayEvent::Joined };
+    assert_eq!(shard.wait(shard.client.one(again)), Reply::Done, "nobody remembers it");
+}
+
 #[test]
 fn a_digest_is_logged_now_and_then_and_not_on_an_idle_log() {
     let shard = Shard::new(7, settings());

@@ -3,6 +3,8 @@
 //!
 //! Time is moved by hand: leases are an hour, so that nothing happens by itself however slow the machine is.
 
+#![expect(clippy::unwrap_used, reason = "tests and what they share")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ const TICK: Duration = Duration::from_mins(6);
 /// Much shorter than anybody's wait, so that nobody's is missed by much.
 const STEP: Duration = Duration::from_mins(1);
 /// No test waits as long for what happens in time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const EXPIRY: Duration = Duration::from_hours(1);
 
 /// The gateway that the broker hosts: it is a member as any other.
@@ -197,9 +199,9 @@ impl World {
         for batch in batches {
             let batch = batch.unwrap();
             let records = batch.records().map(|(_, payload)| Record::decode(&payload).unwrap());
-            reasons.extend(records.filter_map(|record| match record {
-                Record::SessionClose(close) => Some(close.reason),
-                _ => None,
+            reasons.extend(records.filter_map(|record| {
+                let Record::SessionClose(close) = record else { return None };
+                Some(close.reason)
             }));
         }
         reasons

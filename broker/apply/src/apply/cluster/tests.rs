@@ -71,6 +71,27 @@ fn a_gateway_joins_is_lost_and_departs_and_never_comes_back() {
 }
 
 #[test]
+fn only_a_gateway_that_was_swept_is_forgotten() {
+    let mut shard = Shard::new();
+    let departed = |shard: &Shard| read::departed(&shard.tables, None, 10).unwrap();
+    for event in [GatewayEvent::Joined, GatewayEvent::Lost, GatewayEvent::Swept] {
+        let before = shard.apply.applied().digest;
+        assert_eq!(shard.one(gateway(GatewayEvent::Forgotten)), Outcome::Done);
+        assert_eq!(shard.apply.applied().digest, before, "nothing is written before {event:?}");
+        assert_eq!(departed(&shard), []);
+        assert_eq!(shard.one(gateway(event)), Outcome::Done);
+    }
+    let swept = shard.apply.applied().time;
+    assert_eq!(departed(&shard), [(Incarnation(5), swept)]);
+    assert_eq!(read::departed(&shard.tables, Some(Incarnation(5)), 10).unwrap(), []);
+    assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Rejected(Reason::Fenced));
+    assert_eq!(shard.one(gateway(GatewayEvent::Forgotten)), Outcome::Done);
+    assert_eq!(departed(&shard), []);
+    assert_eq!(shard.one(gateway(GatewayEvent::Forgotten)), Outcome::Done, "twice is once");
+    assert_eq!(shard.one(gateway(GatewayEvent::Joined)), Outcome::Done, "nobody remembers it");
+}
+
+#[test]
 fn a_gateway_that_never_joined_can_be_lost_too() {
     let mut shard = Shard::new();
     assert_eq!(shard.one(gateway(GatewayEvent::Swept)), INVALID);
