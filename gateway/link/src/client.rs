@@ -15,7 +15,7 @@ mod ports;
 mod readers;
 mod shared;
 
-pub(crate) use self::dial::chain;
+pub(crate) use self::dial::{Dialer, Failed, chain};
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use causeway_model::{Incarnation, Text};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::dial::Dialer;
 use self::link::Link;
 use self::shared::Shared;
+use crate::proto::Purpose;
 use crate::{ClientSettings, Error};
 
 /// Who the client says it is.
@@ -52,7 +52,10 @@ pub struct Client {
 /// What trying again would not mend: a broker that refuses the token, another cluster or version, a certificate. Met
 /// later, by a link that is made anew, it is a failure of the process.
 pub async fn connect(settings: ClientSettings, identity: Identity, tasks: &Tasks) -> Result<Arc<Client>, Error> {
-    let mut dialer = Dialer::new(&settings, identity)?;
+    if settings.brokers.is_empty() {
+        return Err(Error::Settings(vec!["link.brokers: at least one is needed".to_owned()]));
+    }
+    let mut dialer = Dialer::new(&settings, identity, Purpose::Broker)?;
     let drain = tasks.drain().clone();
     let first = tokio::select! {
         biased;

@@ -9,6 +9,7 @@ mod member;
 mod message;
 mod overview;
 mod page;
+mod peer;
 mod reply;
 mod session;
 #[cfg(test)]
@@ -24,11 +25,12 @@ use causeway_model::{
 use crate::proto as pb;
 
 pub(crate) use command::{command_from, command_to};
-pub(crate) use frame::{frame_from, frame_to};
+pub(crate) use frame::{frame_from, frame_to, ids_from};
 pub(crate) use member::{lease_from, lease_to, member_from, member_to};
 pub(crate) use message::{message_from, message_to};
 pub(crate) use overview::{client_session_from, client_session_to, gateways_from, gateways_to, status_from, status_to};
 pub(crate) use page::{page_from, page_to, read_from, read_to};
+pub(crate) use peer::{answer_from, answer_to, ask_from, ask_to};
 pub(crate) use reply::{replies_from, replies_to};
 pub(crate) use session::{session_from, session_to, sid_from, sid_to};
 

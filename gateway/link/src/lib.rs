@@ -20,6 +20,7 @@
 mod client;
 mod convert;
 mod error;
+mod peer;
 mod proto;
 mod server;
 mod settings;
@@ -27,6 +28,7 @@ mod tls;
 
 pub use client::{Client, Identity, connect};
 pub use error::Error;
+pub use peer::PeerLinks;
 pub use server::{BrokerServices, Services, serve};
 pub use settings::{Backoff, ClientSettings, Liveness, ServerSettings, Tls};
 
@@ -41,6 +43,9 @@ const MESSAGE_BYTES: usize = 65 << 20;
 
 /// The largest message that is decoded: one call of the largest size and what wraps it.
 const MAX_DECODED: usize = MESSAGE_BYTES + (1 << 20);
+
+/// The largest message between gateways.
+const PEER_BYTES: usize = 16 << 20;
 
 /// What may be under way on one stream before its reader has taken it: a batch or two.
 const STREAM_WINDOW: u32 = 4 << 20;

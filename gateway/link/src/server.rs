@@ -4,7 +4,8 @@
 //!  listener ─► socket (limit, deadline for the handshake) ─► Hello ─► link ─┬─ propose ─► Broker::propose
 //!                                                            │ ends the     ├─ ask ─────► read, fetch, session, overview
 //!                                                            ▼ older one    ├─ notify ──► Broker::notify
-//!                                                          links            └─ members ─► leases
+//!                                                          links            ├─ members ─► leases
+//!                                                                           └─ peer ────► what other gateways ask
 //! ```
 //!
 //! A stream is polled when the network has room for its answers and takes more only then, so a peer that stops reading
@@ -16,6 +17,7 @@ mod links;
 mod members;
 mod notify;
 mod parts;
+mod peer;
 mod propose;
 mod service;
 mod socket;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_compute::listener::Listener;
-use causeway_compute::port::{Broker, Cluster, Members, Overview};
+use causeway_compute::port::{Broker, Cluster, Members, Overview, Peer};
 use causeway_compute::task::{Kind, Tasks};
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -32,11 +34,13 @@ use tonic::transport::Server;
 use self::hello::Hello;
 use self::links::Links;
 use self::members::Leases;
+use self::peer::Asked;
 use self::service::Ports;
 use crate::proto::brokers_server::BrokersServer;
 use crate::proto::handshake_server::HandshakeServer;
 use crate::proto::membership_server::MembershipServer;
-use crate::{CONNECTION_WINDOW, Error, Liveness, MAX_DECODED, STREAM_WINDOW, ServerSettings, tls};
+use crate::proto::peers_server::PeersServer;
+use crate::{CONNECTION_WINDOW, Error, Liveness, MAX_DECODED, PEER_BYTES, STREAM_WINDOW, ServerSettings, tls};
 
 /// What gateways ask of brokers.
 #[derive(Clone)]
@@ -54,6 +58,8 @@ pub struct BrokerServices {
 pub struct Services {
     /// The brokers' ports.
     pub broker: Option<BrokerServices>,
+    /// A gateway that others may ask.
+    pub peer: Option<Arc<dyn Peer>>,
 }
 
 /// The largest message of what is not a stream: a stranger may send one.
@@ -104,13 +110,13 @@ pub fn serve(
             ending.closing().await;
             links.close();
         };
-        let served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, closing);
+        let done = server.add_routes(routes).serve_with_incoming_shutdown(incoming, closing);
         let bound = async move {
             drain.closing().await;
             tokio::time::sleep(CLOSE).await;
         };
         tokio::select! {
-            served = served => served.map_err(|error| crate::client::chain(&error)),
+            done = done => done.map_err(|error| crate::client::chain(&error)),
             () = bound => Ok(()),
         }
     });
@@ -119,13 +125,17 @@ pub fn serve(
 
 fn routes(services: Services, settings: &ServerSettings, cluster: Cluster, links: &Arc<Links>) -> Routes {
     let broker = services.broker.as_ref().map(|services| Arc::clone(&services.broker));
-    let hello = Hello { cluster, token: settings.token.clone(), broker, links: Arc::clone(links) };
+    let (peer, links) = (services.peer.is_some(), Arc::clone(links));
+    let hello = Hello { cluster, token: settings.token.clone(), broker, peer, links };
     let mut routes = Routes::new(HandshakeServer::new(hello).max_decoding_message_size(SMALL));
     if let Some(BrokerServices { broker, overview, members }) = services.broker {
         let ports = Ports { broker, overview };
         routes = routes
             .add_service(BrokersServer::new(ports).max_decoding_message_size(MAX_DECODED))
             .add_service(MembershipServer::new(Leases(members)).max_decoding_message_size(SMALL));
+    }
+    if let Some(peer) = services.peer {
+        routes = routes.add_service(PeersServer::new(Asked(peer)).max_decoding_message_size(PEER_BYTES));
     }
     routes
 }

@@ -41,7 +41,7 @@ pub(crate) struct Dialled {
     pub(crate) message_bytes: u64,
 }
 
-enum Failed {
+pub(crate) enum Failed {
     /// Nobody answered: it may pass.
     Unreached(String),
     /// Somebody answered, and would again.
@@ -49,10 +49,7 @@ enum Failed {
 }
 
 impl Dialer {
-    pub(crate) fn new(settings: &ClientSettings, identity: Identity) -> Result<Self, Error> {
-        if settings.brokers.is_empty() {
-            return Err(Error::Settings(vec!["link.brokers: at least one is needed".to_owned()]));
-        }
+    pub(crate) fn new(settings: &ClientSettings, identity: Identity, purpose: pb::Purpose) -> Result<Self, Error> {
         let hello = pb::HelloRequest {
             version: VERSION,
             level: LEVEL,
@@ -60,7 +57,7 @@ impl Dialer {
             name: identity.name.into_bytes(),
             incarnation: convert::incarnation_to(identity.incarnation),
             token: settings.token.clone().unwrap_or_default().into(),
-            purpose: pb::Purpose::Broker.into(),
+            purpose: purpose.into(),
         };
         Ok(Self {
             brokers: settings.brokers.clone(),
@@ -102,7 +99,8 @@ impl Dialer {
         jitter(self.backoff.most / 2)
     }
 
-    async fn dial(&self, address: &str) -> Result<Dialled, Failed> {
+    /// One attempt.
+    pub(crate) async fn dial(&self, address: &str) -> Result<Dialled, Failed> {
         let endpoint = self.endpoint(address).map_err(Failed::Refused)?;
         let channel = endpoint.connect().await.map_err(|error| unreached(address, &error))?;
         let mut client = HandshakeClient::new(channel.clone());
@@ -183,13 +181,16 @@ fn refused(address: &str, status: &Status) -> Failed {
             | Code::OutOfRange
             | Code::Unimplemented
     );
-    let address = address.to_owned();
-    match status.code() {
-        // The server's own words, or TLS' where it speaks up only after this side was done.
-        _ if is_tls(status) => Failed::Refused(Error::Tls { address, cause: chain(status) }),
-        Code::Unimplemented => Failed::Refused(Error::Protocol { address, cause: status.message().to_owned() }),
-        _ if for_good => Failed::Refused(Error::Refused { address, cause: status.message().to_owned() }),
-        _ => Failed::Unreached(chain(status)),
+    let (address, words) = (address.to_owned(), status.message().to_owned());
+    // The server's own words, or TLS' where it speaks up only after this side was done.
+    if is_tls(status) {
+        Failed::Refused(Error::Tls { address, cause: chain(status) })
+    } else if status.code() == Code::Unimplemented {
+        Failed::Refused(Error::Protocol { address, cause: words })
+    } else if for_good {
+        Failed::Refused(Error::Refused { address, cause: words })
+    } else {
+        Failed::Unreached(chain(status))
     }
 }
 

@@ -158,9 +158,8 @@ impl Link {
                 Ok(whole)
             }
         };
-        for call in self.shared.queries.answer(std::iter::once(id)).into_iter().flatten() {
+        if let Some(Some(call)) = self.shared.queries.answer(std::iter::once(id)).pop() {
             let _ = call.waiter.0.send(result);
-            return;
         }
     }
 

@@ -89,14 +89,14 @@ impl Broker for Client {
 
     fn session(&self, shard: ShardId, sid: Sid) -> BoxFuture<'static, Result<Session, Error>> {
         let query = Query::Session(pb::SessionQuery { shard: shard.0, sid: Some(convert::sid_to(sid)) });
-        self.ask("session", shard, query, |parts| match one(parts)? {
-            Answered::Session(session) => convert::session_from(session),
-            _ => Err(Malformed::Missing("session")),
+        self.ask("session", shard, query, |parts| {
+            let Answered::Session(session) = one(parts)? else { return Err(Malformed::Missing("session")) };
+            convert::session_from(session)
         })
     }
 
     fn notify(&self, shard: ShardId) -> Frames {
-        self.shared.readers.add(shard, &self.shared)
+        self.shared.readers.add(shard, &self.shared.proposals)
     }
 
     fn applied(&self, shard: ShardId) -> Position {
@@ -119,23 +119,23 @@ impl Overview for Client {
             namespace: namespace.text().as_bytes().clone(),
             client: client.0.into_bytes(),
         });
-        self.ask("client", home, query, |parts| match one(parts)? {
-            Answered::Client(answer) => answer.session.as_ref().map(convert::client_session_from).transpose(),
-            _ => Err(Malformed::Missing("client")),
+        self.ask("client", home, query, |parts| {
+            let Answered::Client(answer) = one(parts)? else { return Err(Malformed::Missing("client")) };
+            answer.session.as_ref().map(convert::client_session_from).transpose()
         })
     }
 
     fn gateways(&self) -> BoxFuture<'static, Result<Vec<(Incarnation, GatewayState)>, Error>> {
-        self.ask("gateways", ShardId(0), Query::Gateways(pb::GatewaysQuery {}), |parts| match one(parts)? {
-            Answered::Gateways(gateways) => convert::gateways_from(&gateways),
-            _ => Err(Malformed::Missing("gateways")),
+        self.ask("gateways", ShardId(0), Query::Gateways(pb::GatewaysQuery {}), |parts| {
+            let Answered::Gateways(gateways) = one(parts)? else { return Err(Malformed::Missing("gateways")) };
+            convert::gateways_from(&gateways)
         })
     }
 
     fn status(&self, shard: ShardId) -> BoxFuture<'static, Result<ShardStatus, Error>> {
-        self.ask("status", shard, Query::Status(pb::StatusQuery { shard: shard.0 }), |parts| match one(parts)? {
-            Answered::Status(status) => Ok(convert::status_from(&status)),
-            _ => Err(Malformed::Missing("status")),
+        self.ask("status", shard, Query::Status(pb::StatusQuery { shard: shard.0 }), |parts| {
+            let Answered::Status(status) = one(parts)? else { return Err(Malformed::Missing("status")) };
+            Ok(convert::status_from(&status))
         })
     }
 }
@@ -210,7 +210,9 @@ fn detach(mut message: pb::Message) -> pb::Message {
         return message;
     }
     let mut own = BytesMut::with_capacity(total);
-    fields.iter().for_each(|field| own.put_slice(field));
+    for field in fields {
+        own.put_slice(field);
+    }
     let mut own = own.freeze();
     for field in
         [&mut message.namespace, &mut message.topic, &mut message.client, &mut message.properties, &mut message.body]
@@ -229,11 +231,12 @@ fn encode(shard: ShardId, commands: &[Command]) -> (Bytes, Again) {
     for (index, command) in commands.iter().enumerate() {
         let start = body.len();
         prost::encoding::message::encode(COMMANDS, &convert::command_to(command), &mut body);
-        match command {
-            Command::Publish(message) if message.qos == Qos::AtMostOnce => once.push((index, start..body.len())),
-            Command::SessionOpen(open) if !is_idempotent(open) => never = true,
-            _ => {}
+        if let Command::Publish(message) = command
+            && message.qos == Qos::AtMostOnce
+        {
+            once.push((index, start..body.len()));
         }
+        never |= matches!(command, Command::SessionOpen(open) if !is_idempotent(open));
     }
     let again = match (never, once.is_empty()) {
         (true, _) => Again::Never,

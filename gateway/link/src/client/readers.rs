@@ -8,7 +8,8 @@ use causeway_model::ShardId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::shared::Shared;
+use super::calls::Calls;
+use super::shared::Proposer;
 
 /// One reader.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Reader {
 pub(crate) struct Readers {
     state: Mutex<State>,
     added: Notify,
+    shards: u32,
     frames: usize,
     bytes: usize,
 }
@@ -38,13 +40,13 @@ struct State {
 }
 
 impl Readers {
-    pub(crate) fn new(frames: usize, bytes: usize) -> Self {
-        Self { state: Mutex::default(), added: Notify::new(), frames, bytes }
+    pub(crate) fn new(shards: u32, frames: usize, bytes: usize) -> Self {
+        Self { state: Mutex::default(), added: Notify::new(), shards, frames, bytes }
     }
 
     /// A new reader of a shard; one of a shard that the cluster does not have sees the end at once.
-    pub(crate) fn add(&self, shard: ShardId, shared: &Shared) -> Frames {
-        if shard.0 >= shared.cluster.shards {
+    pub(crate) fn add(&self, shard: ShardId, proposals: &Calls<Proposer>) -> Frames {
+        if shard.0 >= self.shards {
             return frames(1, 0).1;
         }
         let (sender, frames) = frames(self.frames, self.bytes);
@@ -53,7 +55,7 @@ impl Readers {
             if state.closed {
                 return frames;
             }
-            let barrier = shared.proposals.barrier();
+            let barrier = proposals.barrier();
             let number = state.next;
             state.next += 1;
             state.readers.push(Arc::new(Reader { number, shard, sender, barrier }));

@@ -48,7 +48,7 @@ impl Shared {
             standings: Standings::new(cluster),
             proposals: Arc::new(Calls::new(settings.in_flight_bytes)),
             queries: Arc::new(Calls::new(settings.in_flight_bytes)),
-            readers: Readers::new(settings.notify_frames, settings.notify_bytes),
+            readers: Readers::new(cluster.shards, settings.notify_frames, settings.notify_bytes),
             connected: watch::Sender::new(false),
             channel: watch::Sender::new(None),
             message_bytes: AtomicUsize::new(MESSAGE_BYTES),

@@ -15,11 +15,6 @@ const RETAIN: u32 = 1 << 2;
 
 /// A message, its body and text shared.
 pub(crate) fn message_to(message: &Message) -> pb::Message {
-    let session = message.publisher.session.map(|(sid, epoch)| pb::SessionEpoch {
-        home: sid.home.0,
-        position: sid.position.0,
-        epoch: epoch.0.0,
-    });
     pb::Message {
         namespace: bytes_of(message.namespace.text()),
         topic: bytes_of(message.topic.text()),
@@ -27,7 +22,7 @@ pub(crate) fn message_to(message: &Message) -> pb::Message {
         expiry_ms: message.expiry.map(millis),
         born: message.born.0,
         client: bytes_of(&message.publisher.client.0),
-        session,
+        session: message.publisher.session.map(session_to),
         pid: pid_to(message.publisher.pid),
         properties: message.properties.encoded().clone(),
         body: message.body.clone(),
@@ -38,10 +33,7 @@ pub(crate) fn message_to(message: &Message) -> pb::Message {
 pub(crate) fn message_from(message: pb::Message) -> Result<Message, Malformed> {
     let field = "topic";
     let topic = Topic::new(text(field, message.topic)?).map_err(|error| Malformed::Name { field, error })?;
-    let session = message.session.map(|session| {
-        let sid = Sid { home: ShardId(session.home), position: Position(session.position) };
-        (sid, Epoch(Position(session.epoch)))
-    });
+    let session = message.session.map(session_from);
     Ok(Message {
         namespace: namespace(message.namespace)?,
         topic,
@@ -57,6 +49,15 @@ pub(crate) fn message_from(message: pb::Message) -> Result<Message, Malformed> {
         properties: Properties::from_encoded(message.properties)?,
         body: message.body,
     })
+}
+
+pub(super) fn session_to((sid, epoch): (Sid, Epoch)) -> pb::SessionEpoch {
+    pb::SessionEpoch { home: sid.home.0, position: sid.position.0, epoch: epoch.0.0 }
+}
+
+pub(super) fn session_from(session: pb::SessionEpoch) -> (Sid, Epoch) {
+    let sid = Sid { home: ShardId(session.home), position: Position(session.position) };
+    (sid, Epoch(Position(session.epoch)))
 }
 
 /// The quality of service in the two lowest bits.

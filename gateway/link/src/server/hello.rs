@@ -18,6 +18,7 @@ pub(crate) struct Hello {
     pub(crate) cluster: Cluster,
     pub(crate) token: Option<String>,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    pub(crate) peer: bool,
     pub(crate) links: Arc<Links>,
 }
 
@@ -94,7 +95,8 @@ impl Hello {
         match purpose {
             pb::Purpose::Broker if self.broker.is_some() => Ok(Purpose::Broker),
             pb::Purpose::Broker => Err(Status::failed_precondition("a gateway is here, no broker")),
-            pb::Purpose::Peer => Ok(Purpose::Peer),
+            pb::Purpose::Peer if self.peer => Ok(Purpose::Peer),
+            pb::Purpose::Peer => Err(Status::failed_precondition("no gateway is here")),
             pb::Purpose::Unspecified => Err(Status::invalid_argument("no purpose")),
         }
     }

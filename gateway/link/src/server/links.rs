@@ -76,10 +76,14 @@ impl Connection {
         plain().or_else(secured).ok_or_else(|| Status::internal("a request without its connection"))
     }
 
-    /// The link that a request belongs to.
-    pub(crate) fn link_of<T>(request: &Request<T>) -> Result<Arc<Link>, Status> {
+    /// The link that a request belongs to, which must be for its purpose.
+    pub(crate) fn link_of<T>(request: &Request<T>, purpose: Purpose) -> Result<Arc<Link>, Status> {
         let link = Self::of(request)?.link();
-        link.ok_or_else(|| Status::unauthenticated("no handshake on this connection"))
+        let link = link.ok_or_else(|| Status::unauthenticated("no handshake on this connection"))?;
+        if link.purpose != purpose {
+            return Err(Status::permission_denied("the link is not for this"));
+        }
+        Ok(link)
     }
 
     pub(crate) fn link(&self) -> Option<Arc<Link>> {

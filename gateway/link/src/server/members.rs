@@ -5,7 +5,7 @@ use std::sync::Arc;
 use causeway_compute::port::{Error, Lease, Members};
 use tonic::{Request, Response, Status};
 
-use super::links::Connection;
+use super::links::{Connection, Purpose};
 use crate::convert::{self, Malformed};
 use crate::proto as pb;
 use crate::proto::lease_answer::Kind as Answered;
@@ -17,19 +17,19 @@ pub(crate) struct Leases(pub(crate) Arc<dyn Members>);
 #[tonic::async_trait]
 impl Membership for Leases {
     async fn join(&self, request: Request<pb::Member>) -> Result<Response<pb::LeaseAnswer>, Status> {
-        Connection::link_of(&request)?;
+        Connection::link_of(&request, Purpose::Broker)?;
         let member = convert::member_from(request.into_inner()).map_err(invalid)?;
         Ok(lease(self.0.join(member).await))
     }
 
     async fn beat(&self, request: Request<pb::MemberId>) -> Result<Response<pb::LeaseAnswer>, Status> {
-        Connection::link_of(&request)?;
+        Connection::link_of(&request, Purpose::Broker)?;
         let incarnation = convert::incarnation_from(&request.into_inner().incarnation).map_err(invalid)?;
         Ok(lease(self.0.beat(incarnation).await))
     }
 
     async fn leave(&self, request: Request<pb::MemberId>) -> Result<Response<pb::LeaveAnswer>, Status> {
-        Connection::link_of(&request)?;
+        Connection::link_of(&request, Purpose::Broker)?;
         let incarnation = convert::incarnation_from(&request.into_inner().incarnation).map_err(invalid)?;
         let failure = self.0.leave(incarnation).await.err().map(|error| convert::failure_to(error.kind));
         Ok(Response::new(pb::LeaveAnswer { failure }))

@@ -7,7 +7,7 @@ use causeway_model::ShardId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ask::Asking;
-use super::links::Connection;
+use super::links::{Connection, Purpose};
 use super::notify::Following;
 use super::propose::Proposing;
 use crate::proto as pb;
@@ -26,18 +26,18 @@ impl Brokers for Ports {
     type NotifyStream = Following;
 
     async fn propose(&self, request: Request<Streaming<pb::Groups>>) -> Result<Response<Proposing>, Status> {
-        let link = Connection::link_of(&request)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         Ok(Response::new(Proposing::new(link, Arc::clone(&self.broker), request.into_inner())))
     }
 
     async fn ask(&self, request: Request<Streaming<pb::Queries>>) -> Result<Response<Asking>, Status> {
-        let link = Connection::link_of(&request)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         let (broker, overview) = (Arc::clone(&self.broker), Arc::clone(&self.overview));
         Ok(Response::new(Asking::new(link, broker, overview, request.into_inner())))
     }
 
     async fn notify(&self, request: Request<Streaming<pb::NotifyRequest>>) -> Result<Response<Following>, Status> {
-        let link = Connection::link_of(&request)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         Following::start(link, Arc::clone(&self.broker), request.into_inner()).await.map(Response::new)
     }
 }
