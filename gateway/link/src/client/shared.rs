@@ -88,8 +88,12 @@ impl Shared {
         self.connected.send_replace(false);
         self.channel.send_replace(None);
         let (sent, unsent) = self.proposals.close();
-        sent.into_iter().for_each(|call| answer(call, Kind::Unknown));
-        unsent.into_iter().for_each(|call| answer(call, Kind::Unavailable));
+        for call in sent {
+            answer(call, Kind::Unknown);
+        }
+        for call in unsent {
+            answer(call, Kind::Unavailable);
+        }
         let (sent, unsent) = self.queries.close();
         for call in sent.into_iter().chain(unsent) {
             let _ = call.waiter.0.send(Err(Kind::Unavailable));

@@ -36,7 +36,8 @@ pub(crate) fn frame_from(shard: ShardId, frame: &pb::Frame) -> Result<Frame, Mal
         return Err(Malformed::Columns("frame"));
     }
     let columns = frame.stamps.iter().zip(&frame.lengths).zip(&frame.flags).zip(&frame.counts);
-    let notice = |(((stamp, length), flags), count): (((&u64, &u32), &u8), &u32)| {
+    let notice = |(((stamp, length), flags), count)| {
+        let (stamp, length, flags, count): (&u64, &u32, &u8, &u32) = (stamp, length, flags, count);
         Ok(Notice {
             stamp: Stamp(*stamp),
             position: Position(*stamp),
@@ -55,7 +56,9 @@ pub(crate) fn frame_from(shard: ShardId, frame: &pb::Frame) -> Result<Frame, Mal
 
 fn ids_to(ids: &[QueueId]) -> Bytes {
     let mut block = BytesMut::with_capacity(size_of_val(ids));
-    ids.iter().for_each(|id| block.put_slice(&id.0));
+    for id in ids {
+        block.put_slice(&id.0);
+    }
     block.freeze()
 }
 

@@ -62,7 +62,9 @@ pub(crate) fn page_from(page: &pb::Page) -> Result<Page, Malformed> {
     }
     let offsets = if offsets == 0 { &page.stamps } else { &page.offsets };
     let columns = page.stamps.iter().zip(offsets).zip(&page.lengths).zip(&page.times).zip(&page.flags);
-    let entry = |((((stamp, offset), length), time), flags): ((((&u64, &u64), &u32), &u64), &u8)| {
+    let entry = |((((stamp, offset), length), time), flags)| {
+        let (stamp, offset, length): (&u64, &u64, &u32) = (stamp, offset, length);
+        let (time, flags): (&u64, &u8) = (time, flags);
         Ok(Entry {
             offset: Offset(*offset),
             stamp: Stamp(*stamp),

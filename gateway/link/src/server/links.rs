@@ -146,7 +146,9 @@ impl Links {
             state.closed = true;
             std::mem::take(&mut state.current)
         };
-        links.values().for_each(|link| link.end());
+        for link in links.values() {
+            link.end();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use causeway_local::{Local, Settings, Started, Stopper};
 use causeway_model::Incarnation;
 
 /// Longer than anything here takes on a machine that is not broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn process() -> Process {
     Process::new(prometheus::Registry::new()).unwrap()
@@ -28,7 +28,7 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<Stopwatch>,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
-    _stopper: Stopper,
+    stopper: Stopper,
 }
 
 pub(crate) fn local_settings() -> Settings {
@@ -60,14 +60,14 @@ impl Server {
         let services = BrokerServices { broker: local.clone(), overview: local.clone(), members };
         let services = Services { broker: Some(services), ..Services::default() };
         serve(listener, services, settings, local.cluster(), &process.tasks).unwrap();
-        Self { local, clock, process, address, _stopper: stopper }
+        Self { local, clock, process, address, stopper }
     }
 
     /// Ends links, port and shard.
     pub(crate) async fn stop(self) {
         self.process.finish(PATIENCE).await;
         // Waits for its threads.
-        tokio::task::spawn_blocking(move || drop(self._stopper)).await.unwrap();
+        tokio::task::spawn_blocking(move || drop(self.stopper)).await.unwrap();
     }
 
     pub(crate) fn settings(&self) -> ClientSettings {

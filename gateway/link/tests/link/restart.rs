@@ -1,0 +1,266 @@
+//! The broker goes and comes back under its clients: a pause for them, no error, no message lost or out of order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_compute::port::{Broker, Command, Frames, Member, Members, Overview, QueueRef, Read, Reply, SessionOpen};
+use causeway_link::{Client, ClientSettings};
+use causeway_local::memory::Memory;
+use causeway_model::{
+    ClientId, Filter, Incarnation, Kind, Message, Millis, Namespace, Position, Properties, Publisher, Qos, ShardId,
+    Topic,
+};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::world::{PATIENCE, Server, client, process, server_settings};
+
+const SHARD: ShardId = ShardId(0);
+
+pub(crate) fn message(topic: &str, qos: Qos, body: &str) -> Command {
+    Command::Publish(Message {
+        namespace: Namespace::default(),
+        topic: Topic::new(topic.into()).unwrap(),
+        qos,
+        retain: false,
+        expiry: None,
+        born: Millis(1),
+        publisher: Publisher { client: ClientId("c".into()), session: None, pid: None },
+        properties: Properties::default(),
+        body: body.to_owned().into(),
+    })
+}
+
+fn open(client: &str, clean_start: bool, expiry: Duration) -> Command {
+    Command::SessionOpen(SessionOpen {
+        namespace: Namespace::default(),
+        client: ClientId(client.into()),
+        clean_start,
+        expiry,
+        owner: Incarnation(1),
+        will: None,
+    })
+}
+
+async fn up(client: &Client, expected: bool) {
+    timeout(PATIENCE, client.connected().wait_for(|up| *up == expected)).await.unwrap().unwrap();
+}
+
+/// Everything in a topic's queue, by position.
+async fn bodies(broker: &dyn Broker, topic: &str) -> Vec<(Position, String)> {
+    let filter = Filter::new(topic.into()).unwrap();
+    let id = broker.cluster().key.queue(filter.queue_kind(), &Namespace::default(), topic);
+    let (mut after, mut all) = (Position(0), Vec::new());
+    loop {
+        let upto = broker.applied(SHARD);
+        let read = Read { queue: QueueRef::Sparse(id), after, upto, limit: 1000 };
+        let page = broker.read(SHARD, vec![read]).await.unwrap().remove(0);
+        let positions: Vec<_> = page.entries.iter().map(|entry| entry.position).collect();
+        let messages = broker.fetch(SHARD, positions.clone()).await.unwrap();
+        let texts = messages.into_iter().map(|message| String::from_utf8(message.unwrap().body.to_vec()).unwrap());
+        all.extend(positions.into_iter().zip(texts));
+        if !page.more {
+            return all;
+        }
+        after = page.next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proposals_under_way_when_the_broker_restarts_finish_in_order_without_an_error() {
+    let memory = Memory::new(1);
+    let server = Server::start(&memory, &server_settings()).await;
+    let process = process();
+    let client = client(server.settings(), 1, &process).await;
+    let settings = causeway_link::ServerSettings { bind: server.address, ..server_settings() };
+    let callers = (0..4).map(|caller| {
+        let client = Arc::clone(&client);
+        async move {
+            // Several calls under way at once, their futures polled in order.
+            let topic = format!("t/{caller}");
+            for round in 0..60 {
+                let calls: Vec<_> = (0..5)
+                    .map(|n| client.propose(SHARD, vec![message(&topic, Qos::AtLeastOnce, &(round * 5 + n).to_string())]))
+                    .collect();
+                for call in calls {
+                    let replies = timeout(PATIENCE, call).await.unwrap().unwrap();
+                    assert!(matches!(replies[..], [Reply::Published { .. }]));
+                }
+            }
+        }
+    });
+    let restarts = async {
+        let mut server = server;
+        for _ in 0..3 {
+            server.stop().await;
+            up(&client, false).await;
+            server = Server::start(&memory, &settings).await;
+            up(&client, true).await;
+        }
+        server
+    };
+    let (server, _) = futures_util::join!(restarts, join_all(callers));
+    for caller in 0..4 {
+        let found = bodies(&*client, &format!("t/{caller}")).await;
+        // At least once: each is there, and the first of each in order.
+        let mut first = BTreeMap::new();
+        for (at, body) in found {
+            first.entry(body.parse::<u32>().unwrap()).or_insert(at);
+        }
+        assert_eq!(first.len(), 300);
+        assert!(first.values().is_sorted(), "in the order of the calls");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_while_the_broker_is_away_is_answered_when_it_is_back() {
+    let memory = Memory::new(1);
+    let server = Server::start(&memory, &server_settings()).await;
+    let process = process();
+    let client = client(ClientSettings { in_flight_bytes: 4096, ..server.settings() }, 1, &process).await;
+    client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "1")]).await.unwrap();
+    let settings = causeway_link::ServerSettings { bind: server.address, ..server_settings() };
+    server.stop().await;
+    up(&client, false).await;
+    let status = client.status(SHARD);
+    let second = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "2")]);
+    // Dropped at once, and sent all the same: its place in the order was taken.
+    drop(client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "3")]));
+    let mut refused = None;
+    for _ in 0..20 {
+        let call = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "x")]);
+        match futures_util::FutureExt::now_or_never(call) {
+            Some(answer) => refused = Some(answer.unwrap_err()),
+            None => continue,
+        }
+    }
+    assert!(matches!(refused.unwrap().kind, Kind::Busy { .. }), "the budget is used up");
+    let server = Server::start(&memory, &settings).await;
+    assert!(timeout(PATIENCE, second).await.unwrap().is_ok());
+    assert!(timeout(PATIENCE, status).await.unwrap().unwrap().leader);
+    client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "last")]).await.unwrap();
+    let found: Vec<_> = bodies(&*client, "t").await.into_iter().map(|(_, body)| body).collect();
+    assert_eq!(found[..3], ["1", "2", "3"]);
+    assert_eq!(found.last().unwrap(), "last");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_not_be_done_twice_is_not_sent_again() {
+    let memory = Memory::new(1);
+    let server = Server::start(&memory, &server_settings()).await;
+    let process = process();
+    let client = client(server.settings(), 1, &process).await;
+    let stalled = server.clock.stall();
+    let (once, twice) = (Qos::AtMostOnce, Qos::AtLeastOnce);
+    let mixed = vec![message("m", once, "0"), message("m", twice, "1"), message("m", once, "2")];
+    let mixed = client.propose(SHARD, mixed);
+    let lost = client.propose(SHARD, vec![message("m", once, "3"), message("m", once, "4")]);
+    let resumes = client.propose(SHARD, vec![open("a", false, Duration::from_secs(60))]);
+    let clean = client.propose(SHARD, vec![open("b", true, Duration::from_secs(60))]);
+    let volatile = client.propose(SHARD, vec![open("c", false, Duration::ZERO)]);
+    // Sent, and taken by the broker: a query that came after them was answered.
+    client.status(SHARD).await.unwrap();
+    while server.received_less_than(5) {
+        tokio::task::yield_now().await;
+    }
+    let settings = causeway_link::ServerSettings { bind: server.address, ..server_settings() };
+    server.process.drain.close();
+    up(&client, false).await;
+    assert_eq!(timeout(PATIENCE, lost).await.unwrap().unwrap(), [Reply::Done, Reply::Done]);
+    assert_eq!(timeout(PATIENCE, resumes).await.unwrap().unwrap_err().kind, Kind::Unknown);
+    drop(stalled);
+    server.stop().await;
+    let server = Server::start(&memory, &settings).await;
+    let replies = timeout(PATIENCE, mixed).await.unwrap().unwrap();
+    assert!(matches!(replies[..], [Reply::Done, Reply::Published { .. }, Reply::Done]), "{replies:?}");
+    for call in [clean, volatile] {
+        let replies = timeout(PATIENCE, call).await.unwrap().unwrap();
+        assert!(matches!(replies[..], [Reply::Opened(_)]));
+    }
+    server.stop().await;
+}
+
+/// Reads frames until everything up to `upto` was in one; each begins where the one before ended or later.
+async fn follow(frames: &mut Frames, mut at: Position, upto: Position) -> u32 {
+    let mut gaps = 0;
+    while at < upto {
+        let frame = timeout(PATIENCE, frames.recv()).await.unwrap().unwrap();
+        assert!(frame.from >= at, "never out of order");
+        gaps += u32::from(frame.from > at);
+        at = frame.to;
+    }
+    gaps
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_go_on_after_a_restart_and_show_what_was_missed() {
+    let memory = Memory::new(1);
+    let server = Server::start(&memory, &server_settings()).await;
+    let process = process();
+    let client = client(server.settings(), 1, &process).await;
+    let mut frames = client.notify(SHARD);
+    let start = client.applied(SHARD);
+    client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "1")]).await.unwrap();
+    let at = client.applied(SHARD);
+    assert_eq!(follow(&mut frames, start, at).await, 0);
+    let settings = causeway_link::ServerSettings { bind: server.address, ..server_settings() };
+    server.stop().await;
+    up(&client, false).await;
+    let server = Server::start(&memory, &settings).await;
+    // Written by another while this one was away, or was it? Either way it must not pass unseen.
+    server.local.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "2")]).await.unwrap();
+    let applied = server.local.applied(SHARD);
+    // Without another message, the heartbeat alone says that there is more than was heard of.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while client.applied(SHARD) < applied {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "3")]).await.unwrap();
+    assert!(follow(&mut frames, at, client.applied(SHARD)).await > 0, "the restart wrote a batch that is in no frame");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_are_given_and_ended_over_the_link() {
+    let server = Server::start(&Memory::new(1), &server_settings()).await;
+    let process = process();
+    let client = client(server.settings(), 1, &process).await;
+    let member = Member { incarnation: Incarnation(1), name: "a".into(), address: Some("127.0.0.1:1".into()) };
+    let lease = client.join(member.clone()).await.unwrap();
+    assert_eq!(lease.length, Duration::from_secs(30));
+    assert_eq!(lease.map.member(Incarnation(1)), Some(&member));
+    assert_eq!(client.beat(Incarnation(1)).await.unwrap().map, lease.map);
+    client.leave(Incarnation(1)).await.unwrap();
+    assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Fenced);
+    assert_eq!(client.beat(Incarnation(2)).await.unwrap_err().kind, Kind::NotFound);
+    server.stop().await;
+    up(&client, false).await;
+    assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Unavailable, "not queued");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_process_ends_waiting_calls_are_told_what_may_have_been_done() {
+    let server = Server::start(&Memory::new(1), &server_settings()).await;
+    let process = process();
+    let client = client(server.settings(), 1, &process).await;
+    let mut frames = client.notify(SHARD);
+    let stalled = server.clock.stall();
+    let sent = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "1")]);
+    while server.received_less_than(1) {
+        tokio::task::yield_now().await;
+    }
+    process.drain.close();
+    assert_eq!(timeout(PATIENCE, sent).await.unwrap().unwrap_err().kind, Kind::Unknown);
+    let late = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "2")]);
+    assert_eq!(timeout(PATIENCE, late).await.unwrap().unwrap_err().kind, Kind::Unavailable);
+    assert_eq!(client.status(SHARD).await.unwrap_err().kind, Kind::Unavailable);
+    while timeout(PATIENCE, frames.recv()).await.unwrap().is_some() {}
+    drop(stalled);
+    timeout(PATIENCE, process.tasks.ended(causeway_compute::task::Wave::Back)).await.unwrap();
+    assert_eq!(*process.tasks.failure().borrow(), None);
+    server.stop().await;
+}
