@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use causeway_compute::drain;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,6 +16,20 @@ pub(super) struct DrainView {
     state: Stage,
     /// Clients that are connected here now.
     clients: usize,
+    /// How far asking them to go has come; absent unless it drains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eviction: Option<Eviction>,
+}
+
+/// How far asking clients to go has come.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct Eviction {
+    /// Clients that were connected as the drain began.
+    clients: usize,
+    /// How many of them have been asked to go.
+    asked: usize,
+    /// How many are asked each second, at most.
+    rate: u64,
 }
 
 /// Where a process stands between its start and its end.
@@ -49,10 +64,15 @@ pub(super) async fn begin(State(api): State<Api>) -> Result<(StatusCode, Json<Dr
 fn look(api: &Api) -> DrainView {
     let serving = api.serving().ok();
     let clients = serving.as_ref().map_or(0, |serving| serving.context.registry.len());
+    let drain = &api.host().process.drain;
+    let eviction = drain.has_begun().then(|| {
+        let drain::Progress { clients, asked, rate } = drain.progress();
+        Eviction { clients, asked, rate }
+    });
     let state = match serving {
-        _ if api.host().process.drain.has_begun() => Stage::Draining,
+        _ if eviction.is_some() => Stage::Draining,
         Some(_) => Stage::Serving,
         None => Stage::Starting,
     };
-    DrainView { state, clients }
+    DrainView { state, clients, eviction }
 }
