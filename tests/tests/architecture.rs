@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("causeway-link", &["model", "compute"]),
     ("causeway-mqtt", &["model", "compute"]),
     ("causeway-redis", &["model", "compute"]),
-    ("causeway-gateway", &["model", "compute", "mqtt", "link"]),
+    ("causeway-gateway", &["model", "compute", "mqtt", "link", "redis"]),
     ("causeway-broker", &["model", "storage", "apply", "index", "replication", "local", "compute", "gateway", "link"]),
     ("causeway-load", &["mqtt"]),
     // Its tests use everything; what they share needs the codec alone.

@@ -49,6 +49,17 @@ impl Settings {
     pub fn of(url: String) -> Self {
         Self { url, ttl: Duration::from_mins(15), deadline: Duration::from_millis(100) }
     }
+
+    /// Whether they can be used; nobody is asked.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.ttl < Duration::from_secs(1) {
+            return Err(Error::Ttl);
+        }
+        Client::open(self.url.as_str()).map(drop).map_err(Error::Address)
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -89,9 +100,7 @@ impl Redis {
     /// # Errors
     /// The settings are wrong. That Redis is away is no error.
     pub fn new(settings: Settings, lineage: Lineage) -> Result<Self, Error> {
-        if settings.ttl < Duration::from_secs(1) {
-            return Err(Error::Ttl);
-        }
+        settings.validate()?;
         let client = Client::open(settings.url.as_str()).map_err(Error::Address)?;
         // Its own retries are of no use to callers that do not wait for it.
         let config = ConnectionManagerConfig::new()
