@@ -1,6 +1,11 @@
 //! The link over loopback: the ports' suite, restarts, and peers that are wrong.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
+mod gateways;
+mod peers;
+mod raw;
+mod restart;
 mod suite;
+mod tls;
 mod world;

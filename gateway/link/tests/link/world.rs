@@ -7,13 +7,16 @@ use std::time::Duration;
 use causeway_apply::Twin;
 use causeway_compute::listener::Listener;
 use causeway_compute::members::Registrar;
-use causeway_compute::port::Broker;
+use causeway_compute::port::{Broker, Cluster, Command, Error, Frames, Page, Read, Reply, Session};
 use causeway_compute::process::Process;
 use causeway_compute::suite::Stopwatch;
 use causeway_link::{BrokerServices, Client, ClientSettings, Identity, ServerSettings, Services, connect, serve};
 use causeway_local::memory::{self, Memory};
 use causeway_local::{Local, Settings, Started, Stopper};
-use causeway_model::Incarnation;
+use causeway_model::{Incarnation, Message, Position, ShardId, Sid};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Longer than anything here takes on a machine that is not broken.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,7 +31,51 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<Stopwatch>,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// How many calls of `propose` and `fetch` came over links.
+    pub(crate) proposed: watch::Receiver<usize>,
+    pub(crate) fetched: watch::Receiver<usize>,
     stopper: Stopper,
+}
+
+/// Counts what is asked of a broker.
+struct Watched {
+    local: Arc<Local<Twin>>,
+    proposed: watch::Sender<usize>,
+    fetched: watch::Sender<usize>,
+}
+
+impl Broker for Watched {
+    fn cluster(&self) -> Cluster {
+        self.local.cluster()
+    }
+    fn propose(&self, shard: ShardId, commands: Vec<Command>) -> BoxFuture<'static, Result<Vec<Reply>, Error>> {
+        let reply = self.local.propose(shard, commands);
+        self.proposed.send_modify(|count| *count += 1);
+        reply
+    }
+    fn read(&self, shard: ShardId, reads: Vec<Read>) -> BoxFuture<'static, Result<Vec<Page>, Error>> {
+        self.local.read(shard, reads)
+    }
+    fn fetch(
+        &self,
+        shard: ShardId,
+        positions: Vec<Position>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Arc<Message>>>, Error>> {
+        self.fetched.send_modify(|count| *count += 1);
+        self.local.fetch(shard, positions)
+    }
+    fn session(&self, shard: ShardId, sid: Sid) -> BoxFuture<'static, Result<Session, Error>> {
+        self.local.session(shard, sid)
+    }
+    fn notify(&self, shard: ShardId) -> Frames {
+        self.local.notify(shard)
+    }
+    fn applied(&self, shard: ShardId) -> Position {
+        self.local.applied(shard)
+    }
+    fn first(&self, shard: ShardId) -> Position {
+        self.local.first(shard)
+    }
 }
 
 pub(crate) fn local_settings() -> Settings {
@@ -57,10 +104,18 @@ impl Server {
                 .unwrap();
         let listener = Listener::bind(settings.bind).unwrap();
         let address = listener.address();
-        let services = BrokerServices { broker: local.clone(), overview: local.clone(), members };
+        let (proposals, queries) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (proposed, fetched) = (proposals.subscribe(), queries.subscribe());
+        let broker = Arc::new(Watched { local: local.clone(), proposed: proposals, fetched: queries });
+        let services = BrokerServices { broker, overview: local.clone(), members };
         let services = Services { broker: Some(services), ..Services::default() };
         serve(listener, services, settings, local.cluster(), &process.tasks).unwrap();
-        Self { local, clock, process, address, stopper }
+        Self { local, clock, process, address, proposed, fetched, stopper }
+    }
+
+    /// Until so many proposals came.
+    pub(crate) async fn proposals(&self, count: usize) {
+        timeout(PATIENCE, self.proposed.clone().wait_for(|seen| *seen >= count)).await.unwrap().unwrap();
     }
 
     /// Ends links, port and shard.
@@ -84,5 +139,5 @@ pub(crate) fn identity(number: u128) -> Identity {
 }
 
 pub(crate) async fn client(settings: ClientSettings, number: u128, process: &Process) -> Arc<Client> {
-    tokio::time::timeout(PATIENCE, connect(settings, identity(number), &process.tasks)).await.unwrap().unwrap()
+    timeout(PATIENCE, connect(settings, identity(number), &process.tasks)).await.unwrap().unwrap()
 }
