@@ -20,7 +20,8 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  causeway-broker                                   serve with defaults: MQTT on 1883, admin on 9600, data in ./data
+  causeway-broker                                   serve with defaults: MQTT on 1883, admin on 9600, gateways' link on
+                                                    7400, all on this machine alone; data in ./data
   causeway-broker --config broker.toml --check      report every problem of a configuration file
   causeway-broker --print-config                    every setting with its value, as a file to start from
   causeway-broker queue read 'plant/7/temp'         ask the running broker what a queue holds
@@ -41,6 +42,9 @@ pub(crate) struct Serve {
     /// Address of the admin HTTP: /metrics, /healthz, /readyz and the management API.
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
+    /// Address of the link, on which gateways elsewhere reach this broker; port 0 lets the system pick.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) link: Option<SocketAddr>,
     /// Check the configuration, report all problems, and exit.
     #[arg(long)]
     pub(crate) check: bool,
@@ -64,6 +68,9 @@ impl Serve {
             }
             if let Some(admin) = self.admin {
                 settings.admin.bind = admin;
+            }
+            if let Some(link) = self.link {
+                settings.link.bind = vec![link];
             }
         };
         config::load(self.config.as_deref(), flags)

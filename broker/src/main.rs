@@ -8,19 +8,18 @@ mod settings;
 mod tool;
 mod wire;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use args::{Cli, IndexTool, LogTool, Place, QueueTool, Serve, Tool};
 use causeway_compute::admin::Token;
-use causeway_gateway::config;
+use causeway_gateway::{config, host};
 use causeway_model::Position;
 use clap::Parser;
 use settings::Settings;
 use tool::{index, inspect, queue};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -38,7 +37,7 @@ fn run(cli: Cli) -> Result<()> {
         None => serve(&cli.serve),
         Some(tool) => {
             // A rebuild may take long and says how far it is; the others only look.
-            log_to_stderr(if matches!(tool, Tool::Index(_)) { "info" } else { "warn" })?;
+            host::log(if matches!(tool, Tool::Index(_)) { "info" } else { "warn" })?;
             match run_tool(tool, &mut io::stdout().lock()) {
                 // Somebody read enough: `… | head`.
                 Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
@@ -59,7 +58,7 @@ fn serve(args: &Serve) -> Result<()> {
     if args.check {
         return Ok(());
     }
-    log_to_stderr(&settings.log)?;
+    host::log(&settings.log).with_context(|| format!("log: {:?}", settings.log))?;
     wire::run(&settings)
 }
 
@@ -87,11 +86,4 @@ fn source(place: Place) -> Result<queue::Source> {
 
 fn of(data: PathBuf) -> Settings {
     Settings { data, ..Settings::default() }
-}
-
-fn log_to_stderr(directives: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(directives).with_context(|| format!("log: {directives:?}"))?;
-    let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
-    Ok(())
 }

@@ -26,6 +26,12 @@ pub(crate) struct Settings {
     pub(crate) disk: Disk,
     /// The tables.
     pub(crate) index: Index,
+    /// Gateways elsewhere, and how they reach this broker.
+    pub(crate) link: causeway_gateway::Served,
+    /// Which gateways are taken to be alive.
+    pub(crate) gateways: Gateways,
+    /// How a client is found that is connected to another gateway.
+    pub(crate) lookup: causeway_gateway::Lookup,
     /// How the process ends.
     pub(crate) drain: causeway_gateway::Drain,
     /// MQTT.
@@ -93,6 +99,21 @@ pub(crate) struct Index {
     pub(crate) flush_interval: Duration,
 }
 
+/// `[gateways]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gateways {
+    /// A gateway that was silent for so long is declared lost: its sessions are closed, and it must begin anew.
+    #[serde(with = "humantime_serde")]
+    pub(crate) lease: Duration,
+}
+
+impl Default for Gateways {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(10) }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -103,6 +124,9 @@ impl Default for Settings {
             retention: Retention::default(),
             disk: Disk::default(),
             index: Index::default(),
+            link: causeway_gateway::Served::default(),
+            gateways: Gateways::default(),
+            lookup: causeway_gateway::Lookup::default(),
             // A broker by itself knows of no other place to go to.
             drain: causeway_gateway::Drain { reason: Reason::ShuttingDown, ..causeway_gateway::Drain::default() },
             mqtt: causeway_gateway::Mqtt::default(),
@@ -156,8 +180,16 @@ fn bytes(size: ByteSize) -> usize {
 }
 
 impl config::Settings for Settings {
-    const OPTIONAL: &'static [&'static str] =
-        &["admin.token_file", "drain.reference", "mqtt.max_keep_alive", "retention.max_size"];
+    const OPTIONAL: &'static [&'static str] = &[
+        "admin.token_file",
+        "drain.reference",
+        "link.advertise",
+        "link.tls",
+        "link.token",
+        "lookup.redis",
+        "mqtt.max_keep_alive",
+        "retention.max_size",
+    ];
 
     fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -185,8 +217,12 @@ impl config::Settings for Settings {
         must(disk.refuse_below <= disk.trim_below, "disk.refuse_below: at most disk.trim_below");
         must(self.index.memory >= ByteSize::mib(16), "index.memory: at least 16 MiB");
         must(self.index.flush_size >= ByteSize::mib(1), "index.flush_size: at least 1 MiB");
+        must(self.gateways.lease >= Duration::from_millis(100), "gateways.lease: at least 100ms");
+        problems.extend(causeway_gateway::host::check_log(&self.log));
+        problems.extend(self.link.validate());
         problems.extend(self.admin.validate());
         problems.extend(self.drain.validate());
+        problems.extend(self.lookup.validate());
         problems.extend(self.mqtt.validate());
         problems
     }
@@ -248,6 +284,10 @@ mod tests {
         for (key, value) in [
             ("admin.token_file", "'/dev/null'"),
             ("drain.reference", "'b:1883'"),
+            ("link.advertise", "'b:7400'"),
+            ("link.tls", "{ ca = 'a', certificate = 'b', key = 'c' }"),
+            ("link.token", "'secret'"),
+            ("lookup.redis", "'redis://host'"),
             ("mqtt.max_keep_alive", "60"),
             ("retention.max_size", "'1GiB'"),
         ] {
@@ -255,7 +295,7 @@ mod tests {
             let problems = parse(&format!("{key} = {value}")).err().unwrap_or_default();
             assert!(!problems.iter().any(|problem| problem.contains("unknown key")), "{key}: {problems:?}");
         }
-        assert_eq!(<Settings as config::Settings>::OPTIONAL.len(), 4, "one of them is not tried here");
+        assert_eq!(<Settings as config::Settings>::OPTIONAL.len(), 8, "one of them is not tried here");
     }
 
     #[test]

@@ -174,7 +174,7 @@ fn nearest<'a>(known: &'a [String], key: &str) -> Option<&'a str> {
     };
     let near = known.iter().map(|other| (far(other), other));
     let (best, meant) = near.min_by_key(|(distance, _)| *distance)?;
-    (best <= 1.max(wrong.chars().count() / 3)).then_some(meant)
+    (best <= 1.max(wrong.chars().count() / 2)).then_some(meant)
 }
 
 /// Letters to insert, remove or replace (Levenshtein).

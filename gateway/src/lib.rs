@@ -10,8 +10,9 @@
 pub mod api;
 pub mod config;
 pub mod exact;
+pub mod host;
 mod serve;
 mod settings;
 
-pub use serve::{Error, Ports, Running, serve};
-pub use settings::{Drain, Mqtt, Settings};
+pub use serve::{Error, Ports, Reach, Running, serve};
+pub use settings::{Drain, Linked, Lookup, Mqtt, Secret, Served, Settings};

@@ -1,17 +1,26 @@
-//! Building a gateway, in dependency order: addresses, what connections stand on, protocols, then clients.
+//! Building a gateway, in dependency order: addresses, its lease, what connections stand on, the way in for other
+//! gateways, protocols, then clients.
+//!
+//! **No client is let in before this run has joined and the other gateways know of it**: until then some would call its
+//! clients offline, and `/readyz` says no.
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_compute::context::Context;
-use causeway_compute::drain;
+use causeway_compute::drain::{self, Drained};
 use causeway_compute::listener::{self, Limit, Listener};
-use causeway_compute::port::Broker;
+use causeway_compute::lookup::{Clients, Network};
+use causeway_compute::members::{self, Membership};
+use causeway_compute::port::{Broker, Lookup, Member, Members, Overview, Peer, Peers};
 use causeway_compute::process::Process;
-use causeway_model::{Clock, Incarnation};
+use causeway_link::{BrokerServices, ServerSettings, Services};
+use causeway_model::Clock;
 
 use crate::settings::Settings;
 
@@ -20,13 +29,32 @@ use crate::settings::Settings;
 pub struct Ports {
     /// The brokers, in this process or far away.
     pub broker: Arc<dyn Broker>,
-    /// This run of this gateway. Whoever made the ports has logged that it joined, and logs that it is lost.
-    pub incarnation: Incarnation,
+    /// What people ask of them.
+    pub overview: Arc<dyn Overview>,
+    /// Who gives leases.
+    pub members: Arc<dyn Members>,
+    /// The other gateways.
+    pub peers: Arc<dyn Peers>,
+    /// Where clients are looked up; `None`: where the settings say.
+    pub lookup: Option<Arc<dyn Lookup>>,
+    /// This run of this gateway, and where others reach it.
+    pub member: Member,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Why a gateway did not start. Nothing was accepted; what was started ends with the process's drain.
+/// Where other processes reach this one over the link.
+#[derive(Default)]
+pub struct Reach {
+    /// Bound addresses.
+    pub listeners: Vec<Listener>,
+    /// Who is let in.
+    pub settings: ServerSettings,
+    /// What is served beside this gateway itself.
+    pub broker: Option<BrokerServices>,
+}
+
+/// Why a gateway did not start. No client was let in; what was started ends with the process's drain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Settings that [`Settings::validate`] finds wrong.
@@ -35,6 +63,15 @@ pub enum Error {
     /// An address could not be listened on.
     #[error(transparent)]
     Listen(#[from] listener::Error),
+    /// It was not let in among the gateways.
+    #[error(transparent)]
+    Join(#[from] members::Error),
+    /// The link cannot be served.
+    #[error(transparent)]
+    Link(#[from] causeway_link::Error),
+    /// The lookup that the settings name.
+    #[error("settings: {0}")]
+    Lookup(String),
     /// The process serves a gateway already.
     #[error("register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -45,6 +82,7 @@ pub enum Error {
 pub struct Running {
     mqtt: Vec<SocketAddr>,
     context: Arc<Context>,
+    membership: Arc<Membership>,
 }
 
 impl Running {
@@ -57,14 +95,36 @@ impl Running {
     pub fn context(&self) -> &Arc<Context> {
         &self.context
     }
+
+    /// Its lease, and the map of gateways.
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// Clients of every gateway.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.context.clients
+    }
+
+    /// Resolves when this run was declared lost: nothing that it does counts any more. Drop its connections.
+    pub fn fenced(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.membership.fenced()
+    }
+
+    /// An orderly end: asks clients to go, waits for them, gives the lease back, then ends every task.
+    pub async fn finish(&self, process: &Process, deadline: Duration) -> Drained {
+        process.finish_after(deadline, self.membership.leave()).await
+    }
 }
 
-/// Serves every protocol that the settings name, until the process's drain begins: then it accepts nothing more, asks
-/// its clients to go, and [`Process::finish`] waits for them. Must be called within a Tokio runtime.
+/// Joins, then serves every protocol that the settings name, until the process's drain begins: then it accepts nothing
+/// more, asks its clients to go at the settings' pace, and [`Running::finish`] waits for them. Must be called within a
+/// Tokio runtime.
 ///
 /// # Errors
-/// Nothing is served: the settings are wrong, an address cannot be had, or the process serves a gateway already.
-pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Running, Error> {
+/// Nothing is served: the settings are wrong, an address cannot be had, the gateway is not let in, the process began to
+/// drain meanwhile, or it serves a gateway already.
+pub async fn serve(ports: Ports, reach: Reach, settings: &Settings, process: &Process) -> Result<Running, Error> {
     let problems = settings.validate();
     if !problems.is_empty() {
         return Err(Error::Settings(problems));
@@ -72,15 +132,67 @@ pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Run
     // Addresses first: that one is taken is the likeliest mistake, and the cheapest to find out.
     let bind = settings.mqtt.bind.iter().copied().map(Listener::bind);
     let listeners = bind.collect::<Result<Vec<_>, _>>()?;
-    let Ports { broker, incarnation, clock } = ports;
-    let (metrics, tasks) = (process.metrics.clone(), process.tasks.clone());
-    let context = Context::start(broker, clock, incarnation, metrics, tasks, settings.message_cache.as_u64());
+    let Ports { broker, members, member, .. } = &ports;
+    let (health, metrics) = (process.health.clone(), process.metrics.members.clone());
+    let membership = Membership::join(Arc::clone(members), member.clone(), health, metrics, &process.tasks).await?;
+    let context = context(&ports, &membership, settings, process)?;
+    for listener in reach.listeners {
+        let peer = Some(Arc::<Clients>::clone(&context.clients) as Arc<dyn Peer>);
+        let services = Services { broker: reach.broker.clone(), peer };
+        causeway_link::serve(listener, services, &reach.settings, broker.cluster(), &process.tasks)?;
+    }
+    tokio::select! {
+        biased;
+        () = process.drain.begun() => return Err(members::Error::Draining { incarnation: member.incarnation }.into()),
+        () = context.clients.introduced() => {}
+    }
     drain::evict(Arc::clone(&context.registry), settings.drain.pace(), &process.tasks);
-    let mqtt = causeway_mqtt::Server::new(
-        Arc::clone(&context),
-        settings.mqtt.protocol(settings.drain.goodbye()),
-        &process.registry,
-    )?;
+    let mqtt = mqtt(listeners, &context, settings, process)?;
+    Ok(Running { mqtt, context, membership })
+}
+
+fn context(
+    ports: &Ports,
+    membership: &Membership,
+    settings: &Settings,
+    process: &Process,
+) -> Result<Arc<Context>, Error> {
+    let Ports { broker, peers, lookup, member, clock, .. } = ports;
+    let lookup = match lookup {
+        Some(lookup) => Some(Arc::clone(lookup)),
+        None => settings.lookup.open(broker.cluster().lineage).map_err(Error::Lookup)?,
+    };
+    let network = Network {
+        name: member.name.clone(),
+        peers: Arc::clone(peers),
+        map: membership.map(),
+        lookup,
+        settings: settings.lookup.compute(),
+    };
+    Ok(Context::start_among(
+        Arc::clone(broker),
+        Arc::clone(clock),
+        member.incarnation,
+        process.metrics.clone(),
+        process.tasks.clone(),
+        settings.message_cache.as_u64(),
+        Some(network),
+    ))
+}
+
+/// Lets MQTT clients in; the addresses, with their real ports.
+fn mqtt(
+    listeners: Vec<Listener>,
+    context: &Arc<Context>,
+    settings: &Settings,
+    process: &Process,
+) -> Result<Vec<SocketAddr>, Error> {
+    if listeners.is_empty() {
+        // Nobody speaks it here: no task, no numbers.
+        return Ok(Vec::new());
+    }
+    let protocol = settings.mqtt.protocol(settings.drain.goodbye());
+    let mqtt = causeway_mqtt::Server::new(Arc::clone(context), protocol, &process.registry)?;
     let addresses = listeners.iter().map(Listener::address).collect();
     let limit = Limit::new(settings.mqtt.max_connections);
     for listener in listeners {
@@ -89,5 +201,17 @@ pub fn serve(ports: Ports, settings: &Settings, process: &Process) -> Result<Run
         let connection = move |stream, peer| server.connection(stream, peer);
         listener.serve(limit.clone(), metrics, &process.tasks, connection);
     }
-    Ok(Running { mqtt: addresses, context })
+    Ok(addresses)
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reach").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
 }

@@ -1,6 +1,8 @@
 //! What an operator may set of a gateway: one table a protocol, every key with a default and a unit in its type.
 
 mod drain;
+mod link;
+mod lookup;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use causeway_compute::drain::Goodbye;
 use serde::{Deserialize, Serialize};
 
 pub use self::drain::Drain;
+pub use self::link::{Linked, Secret, Served};
+pub use self::lookup::Lookup;
 
 /// Settings of every protocol that a gateway serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,8 @@ pub struct Settings {
     pub mqtt: Mqtt,
     /// How it ends.
     pub drain: Drain,
+    /// How a client is found that is connected to another gateway.
+    pub lookup: Lookup,
     /// Messages of the last so many bytes of each shard's log stay decoded, so that many subscribers of one topic cost
     /// one decoding. Where the brokers are in this process they share the memory of the log's tail: keep it well below
     /// that. Zero: none.
@@ -76,7 +82,12 @@ pub struct Mqtt {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mqtt: Mqtt::default(), drain: Drain::default(), message_cache: ByteSize::mib(1) }
+        Self {
+            mqtt: Mqtt::default(),
+            drain: Drain::default(),
+            lookup: Lookup::default(),
+            message_cache: ByteSize::mib(1),
+        }
     }
 }
 
@@ -125,6 +136,7 @@ impl Settings {
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.mqtt.validate();
         problems.extend(self.drain.validate());
+        problems.extend(self.lookup.validate());
         problems
     }
 }
@@ -189,6 +201,16 @@ fn size(bytes: usize) -> ByteSize {
 
 fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// The longest place: a host name of 253 bytes and a port.
+const PLACE: usize = 259;
+
+/// `host:port`, in characters that every protocol can carry.
+fn is_place(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host_is_fine = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic());
+    host_is_fine && text.len() <= PLACE && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]

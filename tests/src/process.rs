@@ -41,7 +41,7 @@ impl Broker {
         let mut child = Command::new(binary()?)
             .arg("--data")
             .arg(data)
-            .args(["--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--link", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

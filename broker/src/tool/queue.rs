@@ -79,12 +79,7 @@ fn with_data<R>(settings: &Settings, look: impl FnOnce(&Local<Db>) -> Result<R>)
     seen
 }
 
-fn get<T: DeserializeOwned>(
-    admin: SocketAddr,
-    token: Option<&Token>,
-    path: &str,
-    query: &[(&str, &str)],
-) -> Result<T> {
+fn get<T: DeserializeOwned>(admin: SocketAddr, token: Option<&Token>, path: &str, query: &[(&str, &str)]) -> Result<T> {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut request = agent.get(format!("http://{admin}{path}")).query_pairs(query.iter().copied());
     if let Some(token) = token {

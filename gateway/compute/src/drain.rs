@@ -3,7 +3,7 @@
 //! ```text
 //! begin ──► listeners stop, /readyz says no, who is still connecting is refused
 //!       ──► evict: clients are asked to go in the order of their ids, so many a second ──► evicted
-//!       ──► all gone, or deadline: abort them ──► close: what connections stood on stops ──► ended
+//!       ──► all gone, or deadline: abort them ──► last words ──► close: what connections stood on stops ──► ended
 //! ```
 //!
 //! Whoever was not asked yet is served as before: a drain that asked everybody at once would be a storm of reconnects
@@ -123,8 +123,9 @@ impl Drain {
         self.closing.cancelled().await;
     }
 
-    /// Begins, waits for clients' tasks, aborts those that are left, then ends the rest: all within `deadline`.
-    pub async fn finish(&self, tasks: &Tasks, deadline: Duration) -> Drained {
+    /// Begins, waits for clients' tasks, aborts those that are left, awaits `last`, then ends the rest: all within
+    /// `deadline`.
+    pub async fn finish(&self, tasks: &Tasks, deadline: Duration, last: impl Future<Output = ()>) -> Drained {
         self.begin();
         let close = (deadline / 10).clamp(LEAST_CLOSE, MOST_CLOSE);
         let mut aborted = 0;
@@ -133,8 +134,11 @@ impl Drain {
             tracing::warn!(aborted, deadline_ms = deadline.as_millis(), "drain deadline passed, dropping what is left");
             tasks.ended(Wave::Front).await;
         }
+        if tokio::time::timeout(close / 2, last).await.is_err() {
+            tracing::warn!("the last words of this process were not answered in time");
+        }
         self.close();
-        if tokio::time::timeout(close, tasks.ended(Wave::Back)).await.is_err() {
+        if tokio::time::timeout(close / 2, tasks.ended(Wave::Back)).await.is_err() {
             tasks.abort(Wave::Back);
             tasks.ended(Wave::Back).await;
         }
@@ -142,10 +146,10 @@ impl Drain {
     }
 }
 
-/// What of the deadline is for the back wave. Its tasks wait on nobody but themselves: this only bounds a bug, or an
+/// What of the deadline is for last words and the back wave. Its tasks wait on nobody but themselves: this only bounds a bug, or an
 /// admin client that never reads.
 const MOST_CLOSE: Duration = Duration::from_secs(2);
-const LEAST_CLOSE: Duration = Duration::from_millis(200);
+const LEAST_CLOSE: Duration = Duration::from_millis(400);
 
 /// Starts what asks clients to go once the drain begins. Must be called within a Tokio runtime.
 pub fn evict(registry: Arc<Registry>, pace: Pace, tasks: &Tasks) {

@@ -36,6 +36,11 @@ impl Process {
 
     /// Begins the drain if it has not begun, waits for clients up to `deadline`, then ends every task.
     pub async fn finish(&self, deadline: Duration) -> Drained {
-        self.drain.finish(&self.tasks, deadline).await
+        self.finish_after(deadline, std::future::ready(())).await
+    }
+
+    /// The same, with last words between the clients' end and that of what they stood on.
+    pub async fn finish_after(&self, deadline: Duration, last: impl Future<Output = ()>) -> Drained {
+        self.drain.finish(&self.tasks, deadline, last).await
     }
 }

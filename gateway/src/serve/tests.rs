@@ -5,12 +5,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use causeway_compute::port::{
-    Cluster, Command, Error as PortError, FrameSender, Frames, Opened, Page, Read, Reply, Session, frames,
+    ClientSession, Cluster, Command, Error as PortError, FrameSender, Frames, GatewayState, Lease, Map, NoPeers,
+    Opened, Page, Read, Reply, Session, ShardStatus, frames,
 };
-use causeway_model::{Epoch, HashKey, Kind, Lineage, Message, Position, ShardId, Sid, SystemClock};
+use causeway_model::{
+    ClientId, Epoch, HashKey, Incarnation, Kind, Lineage, Message, Namespace, Position, ShardId, Sid, SystemClock,
+};
 use futures_util::future::{BoxFuture, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::*;
 use crate::Mqtt;
@@ -62,8 +66,83 @@ impl Broker for Grants {
     }
 }
 
+impl Overview for Grants {
+    fn client(&self, _: Namespace, _: ClientId) -> BoxFuture<'static, Result<Option<ClientSession>, PortError>> {
+        Box::pin(ready(Ok(None)))
+    }
+    fn gateways(&self) -> BoxFuture<'static, Result<Vec<(Incarnation, GatewayState)>, PortError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+    fn status(&self, shard: ShardId) -> BoxFuture<'static, Result<ShardStatus, PortError>> {
+        Box::pin(ready(Err(PortError { operation: "status", shard, kind: Kind::Unsupported })))
+    }
+}
+
+/// What was asked of those who give leases, in order; they let everybody in once `open`.
+struct Leases {
+    asked: Mutex<Vec<&'static str>>,
+    open: watch::Sender<bool>,
+    fence: watch::Sender<bool>,
+}
+
+impl Leases {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { asked: Mutex::default(), open: watch::Sender::new(true), fence: watch::Sender::new(false) })
+    }
+
+    fn note(&self, what: &'static str) {
+        let mut asked = self.asked.lock().unwrap();
+        if asked.last() != Some(&what) {
+            asked.push(what);
+        }
+    }
+}
+
+fn lease(members: Vec<Member>) -> Lease {
+    // Short, so that the next beat soon hears of a fence.
+    Lease { length: Duration::from_millis(30), map: Arc::new(Map { members, ..Map::default() }) }
+}
+
+impl Members for Leases {
+    fn join(&self, member: Member) -> BoxFuture<'static, Result<Lease, PortError>> {
+        self.note("join");
+        let mut open = self.open.subscribe();
+        Box::pin(async move {
+            open.wait_for(|open| *open).await.unwrap();
+            Ok(lease(vec![member]))
+        })
+    }
+    fn beat(&self, incarnation: Incarnation) -> BoxFuture<'static, Result<Lease, PortError>> {
+        let fenced = PortError { operation: "beat", shard: ShardId(0), kind: Kind::Fenced };
+        let member = Member { incarnation, name: "gw".into(), address: None };
+        Box::pin(ready(if *self.fence.borrow() { Err(fenced) } else { Ok(lease(vec![member])) }))
+    }
+    fn leave(&self, _: Incarnation) -> BoxFuture<'static, Result<(), PortError>> {
+        self.note("leave");
+        Box::pin(ready(Ok(())))
+    }
+}
+
 fn ports() -> Ports {
-    Ports { broker: Arc::new(Grants::default()), incarnation: Incarnation(1), clock: Arc::new(SystemClock) }
+    with(Leases::new())
+}
+
+fn with(members: Arc<Leases>) -> Ports {
+    let grants = Arc::new(Grants::default());
+    Ports {
+        broker: Arc::<Grants>::clone(&grants),
+        overview: grants,
+        members,
+        peers: Arc::new(NoPeers),
+        lookup: None,
+        member: Member { incarnation: Incarnation(1), name: "gw".into(), address: None },
+        clock: Arc::new(SystemClock),
+    }
+}
+
+async fn start(ports: Ports, settings: &Settings, process: &Process) -> Result<Running, Error> {
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, serve(ports, Reach::default(), settings, process)).await.expect("serves or says why")
 }
 
 fn process() -> Process {
@@ -88,7 +167,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn clients_connect_on_every_address_and_a_drain_asks_them_to_go() {
     let process = process();
-    let running = serve(ports(), &settings(2), &process).unwrap();
+    let running = start(ports(), &settings(2), &process).await.unwrap();
     assert_eq!(running.mqtt().len(), 2);
     let mut first = connect(running.mqtt()[0]).await;
     // The same client on the other address takes over.
@@ -103,18 +182,72 @@ async fn clients_connect_on_every_address_and_a_drain_asks_them_to_go() {
 }
 
 #[tokio::test]
+async fn nobody_is_let_in_before_it_has_joined_and_it_leaves_after_the_last_client() {
+    let (process, leases) = (process(), Leases::new());
+    leases.open.send_replace(false);
+    process.health.started();
+    let starting = tokio::spawn({
+        let (ports, process) = (with(Arc::clone(&leases)), process.clone());
+        async move { start(ports, &settings(1), &process).await }
+    });
+    while leases.asked.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(process.health.ready().unwrap_err().contains("not joined"));
+    assert!(!starting.is_finished());
+    leases.open.send_replace(true);
+    let running = starting.await.unwrap().unwrap();
+    assert_eq!(process.health.ready(), Ok(()));
+    assert_eq!(running.membership().map().borrow().members.len(), 1);
+    let mut client = connect(running.mqtt()[0]).await;
+    assert_eq!(running.finish(&process, Duration::from_secs(20)).await.aborted, 0);
+    assert_eq!(*leases.asked.lock().unwrap(), ["join", "leave"]);
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    assert_eq!(process.tasks.count(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_ends_the_wait_for_a_lease() {
+    let (process, leases) = (process(), Leases::new());
+    leases.open.send_replace(false);
+    process.drain.begin();
+    let error = start(with(leases), &settings(1), &process).await.unwrap_err();
+    assert!(matches!(&error, Error::Join(_)), "{error}");
+    process.finish(Duration::from_secs(20)).await;
+}
+
+#[tokio::test]
+async fn whoever_is_declared_lost_is_told() {
+    let (process, leases) = (process(), Leases::new());
+    let running = start(with(Arc::clone(&leases)), &settings(1), &process).await.unwrap();
+    leases.fence.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(30), running.fenced()).await.expect("a beat hears of it");
+    process.finish(Duration::ZERO).await;
+    assert_eq!(process.tasks.count(), 0);
+}
+
+#[tokio::test]
+async fn a_gateway_without_protocols_is_a_member_all_the_same() {
+    let process = process();
+    let running = start(ports(), &settings(0), &process).await.unwrap();
+    assert_eq!((running.mqtt(), running.membership().map().borrow().members.len()), (&[][..], 1));
+    running.finish(&process, Duration::from_secs(20)).await;
+    assert_eq!((process.tasks.failure().borrow().clone(), process.tasks.count()), (None, 0));
+}
+
+#[tokio::test]
 async fn an_address_in_use_and_bad_settings_are_errors_at_once() {
     let (first, second) = (process(), process());
-    let running = serve(ports(), &settings(1), &first).unwrap();
+    let running = start(ports(), &settings(1), &first).await.unwrap();
     let taken = Settings { mqtt: Mqtt { bind: running.mqtt().to_vec(), ..Mqtt::default() }, ..Settings::default() };
-    let error = serve(ports(), &taken, &second).unwrap_err();
+    let error = start(ports(), &taken, &second).await.unwrap_err();
     assert!(matches!(&error, Error::Listen(_)), "{error}");
     assert!(error.to_string().contains(&running.mqtt()[0].to_string()), "{error}");
     let mut bad = settings(1);
     (bad.mqtt.receive_maximum, bad.mqtt.mailbox) = (0, 0);
-    let error = serve(ports(), &bad, &second).unwrap_err();
+    let error = start(ports(), &bad, &second).await.unwrap_err();
     assert!(matches!(&error, Error::Settings(problems) if problems.len() == 2), "{error}");
-    assert!(matches!(serve(ports(), &settings(1), &first), Err(Error::Metrics(_))));
+    assert!(matches!(start(ports(), &settings(1), &first).await, Err(Error::Metrics(_))));
     assert_eq!(second.tasks.count(), 0);
     first.finish(Duration::from_secs(20)).await;
 }

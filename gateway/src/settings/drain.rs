@@ -5,9 +5,6 @@ use std::time::Duration;
 use causeway_compute::drain::{Goodbye, Pace, Reason};
 use serde::{Deserialize, Serialize};
 
-/// The longest Server Reference: a host name of 253 bytes and a port.
-const REFERENCE: usize = 259;
-
 /// `[drain]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,7 +38,7 @@ impl Drain {
             }
         };
         must(self.rate > 0, "rate: at least 1");
-        let place = self.reference.as_deref().is_none_or(is_place);
+        let place = self.reference.as_deref().is_none_or(super::is_place);
         must(place, "reference: host:port, such as eu-2.example:1883");
         must(
             self.reference.is_none() || self.reason != Reason::ShuttingDown,
@@ -59,13 +56,6 @@ impl Drain {
     pub fn goodbye(&self) -> Goodbye {
         Goodbye { reason: self.reason, reference: self.reference.as_deref().map(Into::into) }
     }
-}
-
-/// `host:port`, in characters that every protocol can carry.
-fn is_place(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let host_is_fine = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic());
-    host_is_fine && text.len() <= REFERENCE && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]
