@@ -7,7 +7,7 @@ mod schema;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use causeway_mqtt::codec::{Qos, Reason};
 use causeway_tests::client::{Client, persistent, volatile};
 use causeway_tests::process::{self, Broker};
+use causeway_tests::system::System;
 use http::{Answer, ask, get};
 use serde_json::{Value, json};
 
@@ -50,16 +51,15 @@ fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn every_operation_of_the_document_answers_as_its_schema_says() {
-    let (_data, broker) = broker();
-    let (mut dash, _) = Client::connect(broker.mqtt, persistent("dash")).unwrap();
+/// Asks everything that the document describes of a process, and holds the answers against it.
+fn ask_everything(admin: SocketAddr, mqtt: SocketAddr, lists_queues: bool) {
+    let (mut dash, _) = Client::connect(mqtt, persistent("dash")).unwrap();
     dash.subscribe("plant/+/temp", Qos::AtLeastOnce).unwrap();
     dash.subscribe("plant/7/temp", Qos::AtMostOnce).unwrap();
-    let (mut sensor, _) = Client::connect(broker.mqtt, volatile("sen/sor é")).unwrap();
+    let (mut sensor, _) = Client::connect(mqtt, volatile("sen/sor é")).unwrap();
     publish(&mut sensor, "plant/7/temp", &["21.5", "21.6", "21.7"]);
 
-    let served: Value = get(broker.admin, "/api/v1/openapi.json").json(200);
+    let served: Value = get(admin, "/api/v1/openapi.json").json(200);
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
     assert_eq!(served, serde_json::from_slice::<Value>(&std::fs::read(committed).unwrap()).unwrap());
 
@@ -76,12 +76,13 @@ fn every_operation_of_the_document_answers_as_its_schema_says() {
         ("GET", "/api/v1/queue", "/api/v1/queue?filter=plant/7/temp", 200),
         ("GET", "/api/v1/queue", "/api/v1/queue?filter=plant/%2B/temp&limit=1&after=0&namespace=", 200),
         ("GET", "/api/v1/queue", "/api/v1/queue?filter=%23", 200),
-        ("GET", "/api/v1/queues", "/api/v1/queues", 200),
+        ("GET", "/api/v1/queues", "/api/v1/queues", if lists_queues { 200 } else { 501 }),
         ("GET", "/api/v1/clients", "/api/v1/clients?limit=1", 200),
         ("GET", "/api/v1/clients/{client}", "/api/v1/clients/dash", 200),
         ("GET", "/api/v1/clients/{client}", "/api/v1/clients/nobody", 200),
         ("GET", "/api/v1/clients/{client}", "/api/v1/clients/sen%2Fsor%20%C3%A9", 200),
         ("GET", "/api/v1/sessions/{client}", "/api/v1/sessions/dash", 200),
+        ("GET", "/api/v1/sessions/{client}", "/api/v1/sessions/sen%2Fsor%20%C3%A9", 200),
         ("GET", "/api/v1/sessions/{client}", "/api/v1/sessions/nobody", 404),
         ("GET", "/api/v1/sessions/{client}", "/api/v1/sessions/dash?namespace=other", 404),
         ("DELETE", "/api/v1/clients/{client}", "/api/v1/clients/nobody", 404),
@@ -91,12 +92,59 @@ fn every_operation_of_the_document_answers_as_its_schema_says() {
         ("POST", "/api/v1/drain", "/api/v1/drain", 202),
     ];
     for (method, template, path, status) in calls {
-        let answer = ask(broker.admin, method, path, &[], b"");
+        let answer = ask(admin, method, path, &[], b"");
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         document.check(method, template, &answer);
         left.remove(&(method.to_lowercase(), template.to_owned()));
     }
     assert!(left.is_empty(), "not asked: {left:?}");
+}
+
+#[test]
+fn every_operation_of_the_document_answers_on_a_broker_as_its_schema_says() {
+    let (_data, broker) = broker();
+    ask_everything(broker.admin, broker.mqtt, true);
+}
+
+#[test]
+fn every_operation_of_the_document_answers_on_a_gateway_as_its_schema_says() {
+    let system = System::start(1, "10s").unwrap();
+    let gateway = system.gateway(0).unwrap();
+    ask_everything(gateway.admin().unwrap(), gateway.mqtt().unwrap(), false);
+}
+
+/// Design §7: asked of any gateway or broker.
+#[test]
+fn a_client_is_found_and_kicked_from_everywhere() {
+    let system = System::start(2, "10s").unwrap();
+    let at = system.gateway(1).unwrap();
+    let everybody = [system.broker().unwrap(), system.gateway(0).unwrap(), at].map(|process| process.admin().unwrap());
+    let names = |admin| {
+        let all = get(admin, "/api/v1/gateways").json(200)["gateways"].as_array().unwrap().clone();
+        let members = all.into_iter().filter(|gateway| gateway["member"] == json!(true));
+        members.map(|gateway| gateway["name"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    for admin in everybody {
+        eventually("all gateways are in the map", || {
+            names(admin).is_superset(&BTreeSet::from(["gw-a".into(), "gw-b".into()]))
+        });
+        let (mut dash, _) = Client::connect(at.mqtt().unwrap(), persistent("dash")).unwrap();
+        let mut found = Value::Null;
+        // A map that has just changed may not have come everywhere.
+        eventually("the client is found", || {
+            found = get(admin, "/api/v1/clients/dash").json(200);
+            found["state"] == "online"
+        });
+        assert_eq!(
+            (&found["gateway"]["name"], &found["connection"]["client"]),
+            (&json!("gw-b"), &json!("dash")),
+            "{found}"
+        );
+        assert_eq!(ask(admin, "DELETE", "/api/v1/clients/dash", &[], b"").json(202)["gateway"]["name"], json!("gw-b"));
+        assert!(dash.incoming().unwrap().is_none(), "its connection is closed");
+        eventually("the client is offline", || get(admin, "/api/v1/clients/dash").json(200)["state"] == "offline");
+        assert_eq!(get(admin, "/api/v1/clients/nobody").json(200), json!({"state": "offline"}));
+    }
 }
 
 #[test]

@@ -46,10 +46,10 @@ fn try_ask(at: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], b
         request.push_str("host: localhost\r\n");
     }
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([name, ": ", value, "\r\n"]);
     }
     if !body.is_empty() {
-        request.push_str(&format!("content-length: {}\r\n", body.len()));
+        request.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
     }
     // Who refuses a request need not read all of it.
     let _ = stream.write_all(&[request.as_bytes(), b"\r\n", body].concat());

@@ -162,7 +162,7 @@ mod tests {
         assert!(ask(&mut serve(), said).await.starts_with("HTTP/1.1 413 "));
         let mut chunked = "POST /echo HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
         for _ in 0..17 {
-            chunked.push_str(&format!("1000\r\n{}\r\n", "x".repeat(0x1000)));
+            chunked.extend(["1000\r\n", &"x".repeat(0x1000), "\r\n"]);
         }
         chunked.push_str("0\r\n\r\n");
         let Served { client, end, .. } = serve();
