@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod gateways;
+mod lookup;
 mod peers;
 mod raw;
 mod restart;
