@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_compute::port::{Command, Error, LaneProgress, Page, Read, Reply, Session as Rows};
-use causeway_model::{ClientId, Epoch, Filter, Incarnation, Message, Millis, PacketId, Position, QueueId, ShardId, Sid};
+use causeway_model::{
+    ClientId, Epoch, Filter, Incarnation, Message, Millis, PacketId, Position, QueueId, ShardId, Sid,
+};
 
 use super::Delivery;
 use crate::codec::{Packet, Reason};
