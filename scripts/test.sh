@@ -38,7 +38,7 @@ step "lints, with RocksDB"
 cargo clippy --locked "${needs_rocksdb[@]/#/--package=}" --all-targets -- -D warnings
 
 step "tests with RocksDB, processes and real clients"
-cargo build --locked --package causeway-broker
+cargo build --locked --package causeway-broker --package causeway-gateway
 cargo test --locked "${needs_rocksdb[@]/#/--package=}"
 
 step "all green"

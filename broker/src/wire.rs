@@ -69,9 +69,10 @@ async fn serve(settings: &Settings, local: &Arc<Local<Db>>, incarnation: Incarna
         // By this process's own registrar: nothing but a restart makes sense of that.
         () = hosted.running.fenced() => Some("the hosted gateway was declared lost".to_owned()),
     };
-    match &failed {
-        Some(failed) => tracing::error!(failed, "cannot go on"),
-        None => tracing::info!("draining"),
+    if let Some(failed) = &failed {
+        tracing::error!(failed, "cannot go on");
+    } else {
+        tracing::info!("draining");
     }
     hosted.running.finish(&process, settings.drain.deadline).await;
     failed.map_or(Ok(()), |failed| bail!("{failed}"))

@@ -172,7 +172,9 @@ fn nearest<'a>(known: &'a [String], key: &str) -> Option<&'a str> {
         let elsewhere = if last(other) == wrong { 1 } else { usize::MAX };
         distance(key, other).min(elsewhere)
     };
-    let near = known.iter().map(|other| (far(other), other));
+    // Tables too: the name of one may be what is wrong.
+    let tables = known.iter().filter_map(|other| other.rsplit_once('.').map(|(table, _)| table));
+    let near = known.iter().map(String::as_str).chain(tables).map(|other| (far(other), other));
     let (best, meant) = near.min_by_key(|(distance, _)| *distance)?;
     (best <= 1.max(wrong.chars().count() / 2)).then_some(meant)
 }
@@ -254,6 +256,7 @@ mod tests {
         let text = "
             nam = 'x'
             zzz = 1
+            mqqt = {}
             max_packet = '1MiB'
             pair.left = 1
             [mqtt]
@@ -267,6 +270,7 @@ mod tests {
         let starts = [
             "drain.rate: ",
             "max_packet: unknown key, did you mean mqtt.max_packet?",
+            "mqqt: unknown key, did you mean mqtt?",
             "mqtt.max_keep_alive: ",
             "mqtt.max_pakcet: unknown key, did you mean mqtt.max_packet?",
             "nam: unknown key, did you mean name?",
@@ -277,7 +281,7 @@ mod tests {
         for (problem, start) in problems.iter().zip(starts) {
             assert!(problem.starts_with(start), "{problem}");
         }
-        assert_eq!(problems[6], "zzz: unknown key");
+        assert_eq!(problems[7], "zzz: unknown key");
         assert_eq!(parse::<Example>("[drain]\nrate = 0").unwrap_err(), ["drain.rate: at least 1"]);
         assert!(parse::<Example>("name = ").unwrap_err()[0].contains("TOML parse error"));
     }

@@ -91,9 +91,10 @@ async fn life(configuration: &mut Configuration, process: &Process, signals: &mu
         }
         failed = ending(signals, process) => failed,
     };
-    match &failed {
-        Some(failed) => tracing::error!(failed, "cannot go on"),
-        None => tracing::info!("draining"),
+    if let Some(failed) = &failed {
+        tracing::error!(failed, "cannot go on");
+    } else {
+        tracing::info!("draining");
     }
     running.finish(process, configuration.drain.deadline).await;
     failed.map_or(Ok(End::Orderly), |failed| bail!("{failed}"))

@@ -141,6 +141,9 @@ pub async fn serve(ports: Ports, reach: Reach, settings: &Settings, process: &Pr
         let services = Services { broker: reach.broker.clone(), peer };
         causeway_link::serve(listener, services, &reach.settings, broker.cluster(), &process.tasks)?;
     }
+    if let Some(heard) = context.clients.heard() {
+        membership.follow(heard, &process.tasks);
+    }
     tokio::select! {
         biased;
         () = process.drain.begun() => return Err(members::Error::Draining { incarnation: member.incarnation }.into()),

@@ -186,17 +186,16 @@ async fn nobody_is_let_in_before_it_has_joined_and_it_leaves_after_the_last_clie
     let (process, leases) = (process(), Leases::new());
     leases.open.send_replace(false);
     process.health.started();
-    let starting = tokio::spawn({
-        let (ports, process) = (with(Arc::clone(&leases)), process.clone());
-        async move { start(ports, &settings(1), &process).await }
-    });
-    while leases.asked.lock().unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    assert!(process.health.ready().unwrap_err().contains("not joined"));
-    assert!(!starting.is_finished());
-    leases.open.send_replace(true);
-    let running = starting.await.unwrap().unwrap();
+    let opening = async {
+        while leases.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(process.health.ready().unwrap_err().contains("not joined"));
+        leases.open.send_replace(true);
+    };
+    let settings = settings(1);
+    let (running, ()) = tokio::join!(start(with(Arc::clone(&leases)), &settings, &process), opening);
+    let running = running.unwrap();
     assert_eq!(process.health.ready(), Ok(()));
     assert_eq!(running.membership().map().borrow().members.len(), 1);
     let mut client = connect(running.mqtt()[0]).await;

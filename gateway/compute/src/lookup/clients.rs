@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use causeway_model::{ClientId, Epoch, Incarnation, Namespace, Position, QueueId, Text};
 use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::watch;
 
 use super::others::Others;
 use super::{LookupMetrics, Network};
-use crate::port::{Answer, Ask, Kicked, Peer};
+use crate::port::{Answer, Ask, Kicked, MapEpoch, Peer};
 use crate::registry::{Handle, Kick, Online, Registry};
 use crate::task::Tasks;
 
@@ -107,6 +108,12 @@ impl Clients {
     /// Whether another gateway is in this one's map.
     pub fn knows(&self, gateway: Incarnation) -> bool {
         gateway == self.me || self.others.as_ref().is_some_and(|others| others.knows(gateway))
+    }
+
+    /// The newest map that another gateway spoke of: a newer one than this gateway has is to be asked for. `None` where
+    /// there are no others.
+    pub fn heard(&self) -> Option<watch::Receiver<MapEpoch>> {
+        self.others.as_ref().map(|others| others.heard())
     }
 
     /// Where a client is.

@@ -6,7 +6,6 @@ use causeway_model::{Epoch, Incarnation, QueueId, Text};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::clients::{ANY_OPENED, Everybody, Whereabouts};
@@ -29,7 +28,7 @@ pub(super) struct Others {
     slots: Option<Slots>,
     reach: Arc<Reach>,
     /// The newest map that others spoke of.
-    heard: Mutex<MapEpoch>,
+    heard: watch::Sender<MapEpoch>,
     introduced: watch::Receiver<bool>,
     errands: Errands,
     settings: Settings,
@@ -73,7 +72,7 @@ impl Others {
                 }
             });
         }
-        let (heard, metrics) = (Mutex::default(), metrics.clone());
+        let (heard, metrics) = (watch::Sender::default(), metrics.clone());
         Self { me, map, lookup, slots, reach, heard, introduced, errands, settings, metrics }
     }
     pub(super) async fn introduced(&self) {
@@ -92,7 +91,12 @@ impl Others {
 
     /// The newest map that this gateway knows of, whether it has it or not.
     pub(super) fn newest(&self) -> MapEpoch {
-        self.map.borrow().epoch.max(*self.heard.lock())
+        self.map.borrow().epoch.max(*self.heard.borrow())
+    }
+
+    /// The newest map that others spoke of, as they do.
+    pub(super) fn heard(&self) -> watch::Receiver<MapEpoch> {
+        self.heard.subscribe()
     }
 
     /// Where a client is that is not here.
@@ -245,8 +249,13 @@ impl Others {
 
     fn hear(&self, epoch: MapEpoch) {
         if epoch > self.map.borrow().epoch {
-            let mut heard = self.heard.lock();
-            *heard = epoch.max(*heard);
+            self.heard.send_if_modified(|heard| {
+                let newer = epoch > *heard;
+                if newer {
+                    *heard = epoch;
+                }
+                newer
+            });
         }
     }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::{Incarnation, Kind};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::admin::Health;
 use crate::metrics::MembersMetrics;
-use crate::port::{self, Lease, Map, Member, Members};
+use crate::port::{self, Lease, Map, MapEpoch, Member, Members};
 use crate::task::{self, Tasks};
 
 #[cfg(test)]
@@ -49,6 +49,7 @@ pub struct Membership {
     map: watch::Sender<Arc<Map>>,
     fenced: CancellationToken,
     left: CancellationToken,
+    hurry: Notify,
 }
 
 impl Membership {
@@ -92,6 +93,7 @@ impl Membership {
             map: watch::Sender::new(Arc::clone(&lease.map)),
             fenced: CancellationToken::new(),
             left: CancellationToken::new(),
+            hurry: Notify::new(),
         });
         let beats = Beats::new(Arc::clone(&this), member, lease, health, metrics);
         let (left, drain) = (this.left.clone(), tasks.drain().clone());
@@ -104,6 +106,30 @@ impl Membership {
             }
         });
         Ok(this)
+    }
+
+    /// Asks for the map at once, not with the next beat, whenever somebody speaks of a newer one: a newcomer says so
+    /// before it lets a client in. Must be called within a Tokio runtime.
+    pub fn follow(self: &Arc<Self>, mut heard: watch::Receiver<MapEpoch>, tasks: &Tasks) {
+        let (this, drain) = (Arc::clone(self), tasks.drain().clone());
+        let follow = async move {
+            while heard.changed().await.is_ok() {
+                if *heard.borrow_and_update() > this.map.borrow().epoch {
+                    this.hurry.notify_one();
+                }
+            }
+            // Nobody speaks any more; the beats go on.
+            std::future::pending::<()>().await;
+        };
+        let left = self.left.clone();
+        tasks.spawn(task::Kind::Lease, async move {
+            tokio::select! {
+                biased;
+                () = left.cancelled() => {}
+                () = drain.closing() => {}
+                () = follow => {}
+            }
+        });
     }
 
     /// This run.
@@ -164,8 +190,16 @@ impl Beats {
         let mut introduce = false;
         let mut pause = self.length / 3;
         loop {
-            self.watched(tokio::time::sleep(pause)).await;
-            let members = &self.membership.members;
+            let membership = Arc::clone(&self.membership);
+            // The next beat is due, or there is a newer map.
+            let due = async {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = membership.hurry.notified() => {}
+                }
+            };
+            self.watched(due).await;
+            let members = &membership.members;
             let call =
                 if introduce { members.join(self.member.clone()) } else { members.beat(self.membership.incarnation) };
             let error = match self.watched(call).await {
