@@ -18,6 +18,7 @@
 //! It knows no record, key layout or table, and it does not route: which broker leads a shard is the port's business.
 
 mod client;
+mod codec;
 mod convert;
 mod error;
 mod peer;
@@ -49,6 +50,9 @@ const PEER_BYTES: usize = 16 << 20;
 
 /// What may be under way on one stream before its reader has taken it: a batch or two.
 const STREAM_WINDOW: u32 = 4 << 20;
+
+/// The largest frame of HTTP/2: a batch in a few pieces instead of many.
+const FRAME_BYTES: u32 = 128 << 10;
 
 /// What may be under way on one connection: a stream that is not read must not hold up the others.
 const CONNECTION_WINDOW: u32 = 32 << 20;

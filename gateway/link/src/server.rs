@@ -40,7 +40,9 @@ use crate::proto::brokers_server::BrokersServer;
 use crate::proto::handshake_server::HandshakeServer;
 use crate::proto::membership_server::MembershipServer;
 use crate::proto::peers_server::PeersServer;
-use crate::{CONNECTION_WINDOW, Error, Liveness, MAX_DECODED, PEER_BYTES, STREAM_WINDOW, ServerSettings, tls};
+use crate::{
+    CONNECTION_WINDOW, Error, FRAME_BYTES, Liveness, MAX_DECODED, PEER_BYTES, STREAM_WINDOW, ServerSettings, tls,
+};
 
 /// What gateways ask of brokers.
 #[derive(Clone)]
@@ -91,6 +93,7 @@ pub fn serve(
     let mut server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(liveness.interval))
         .http2_keepalive_timeout(Some(liveness.timeout));

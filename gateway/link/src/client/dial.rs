@@ -15,7 +15,7 @@ use crate::convert::{self, Malformed};
 use crate::proto as pb;
 use crate::proto::handshake_client::HandshakeClient;
 use crate::settings::{Backoff, Liveness};
-use crate::{CONNECTION_WINDOW, ClientSettings, Error, LEVEL, STREAM_WINDOW, VERSION, tls};
+use crate::{CONNECTION_WINDOW, ClientSettings, Error, FRAME_BYTES, LEVEL, STREAM_WINDOW, VERSION, tls};
 
 /// How long a broker may take to accept a connection and to answer the handshake, each.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -122,6 +122,7 @@ impl Dialer {
         let endpoint = endpoint
             .connect_timeout(PATIENCE)
             .tcp_nodelay(true)
+            .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(self.liveness.interval)

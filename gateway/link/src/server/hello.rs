@@ -46,9 +46,7 @@ impl Hello {
         let incarnation = convert::incarnation_from(&hello.incarnation).map_err(malformed)?;
         let name = convert::text("name", hello.name).map_err(malformed)?;
         let link = Arc::new(Link::new(rand::random(), name, incarnation, purpose));
-        if !self.links.enter(&link, connection) {
-            return Err(Status::unavailable("shutting down"));
-        }
+        self.links.enter(&link, connection)?;
         let number = format!("{:032x}", link.number);
         tracing::info!(gateway = %link.name, %incarnation, link = number, peer = %connection.peer, "link up");
         let standings = self.broker.iter().flat_map(|broker| standings(&**broker, self.cluster.shards()));

@@ -111,19 +111,25 @@ impl Links {
     }
 
     /// Makes a link the one of its incarnation and of its connection. The older one has ended when this returns: what
-    /// was still on its way there will not be done. False when no links are made any more.
-    pub(crate) fn enter(&self, link: &Arc<Link>, connection: &Connection) -> bool {
+    /// was still on its way there will not be done.
+    ///
+    /// # Errors
+    /// No links are made any more, or the connection has one: it stands for one link from its handshake to its end.
+    pub(crate) fn enter(&self, link: &Arc<Link>, connection: &Connection) -> Result<(), Status> {
         let mut state = self.0.lock();
         if state.closed {
-            return false;
+            return Err(Status::unavailable("shutting down"));
         }
-        let older = state.current.insert((link.purpose, link.incarnation), Arc::clone(link));
-        let other = connection.link.lock().replace(Arc::clone(link));
-        for old in older.into_iter().chain(other) {
+        let mut place = connection.link.lock();
+        if place.is_some() {
+            return Err(Status::failed_precondition("the handshake of this connection is done"));
+        }
+        *place = Some(Arc::clone(link));
+        if let Some(old) = state.current.insert((link.purpose, link.incarnation), Arc::clone(link)) {
             old.end();
             tracing::info!(gateway = %old.name, link = format!("{:032x}", old.number), "link ended by a newer one");
         }
-        true
+        Ok(())
     }
 
     /// The connection is gone, and with it its link.
@@ -171,7 +177,7 @@ mod tests {
         let [old, new] = [link(1, 7, Purpose::Broker), link(2, 7, Purpose::Broker)];
         let others = [link(3, 8, Purpose::Broker), link(4, 7, Purpose::Peer)];
         for (link, at) in [&old, &others[0], &others[1], &new].into_iter().zip(&places) {
-            assert!(links.enter(link, at));
+            links.enter(link, at).unwrap();
         }
         assert_eq!(old.act(|| ()), None);
         assert!(old.ended.is_cancelled());
@@ -183,8 +189,10 @@ mod tests {
         links.leave(&places[3]);
         assert_eq!(new.act(|| 1), None);
         assert_eq!(links.0.lock().current.len(), 2);
+        let again = links.enter(&link(5, 9, Purpose::Broker), &places[1]).unwrap_err();
+        assert_eq!(again.message(), "the handshake of this connection is done");
         links.close();
         assert_eq!(others[0].act(|| 1), None);
-        assert!(!links.enter(&link(5, 9, Purpose::Broker), &places[0]));
+        assert!(links.enter(&link(5, 9, Purpose::Broker), &places[0]).is_err());
     }
 }

@@ -1,11 +1,14 @@
 //! The broker goes and comes back under its clients: a pause for them, no error, no message lost or out of order.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_compute::listener::{Limit, Listener};
 use causeway_compute::port::{Broker, Command, Frames, Member, Members, Overview, QueueRef, Read, Reply, SessionOpen};
-use causeway_link::{Client, ClientSettings, ServerSettings};
+use causeway_compute::process::Process;
+use causeway_link::{Client, ClientSettings, Liveness, ServerSettings};
 use causeway_local::memory::Memory;
 use causeway_model::{
     ClientId, Filter, Incarnation, Kind, Message, Millis, Namespace, Position, Properties, Publisher, Qos, ShardId,
@@ -13,6 +16,8 @@ use causeway_model::{
 };
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::world::{PATIENCE, Server, client, process, server_settings};
@@ -216,6 +221,54 @@ async fn frames_go_on_after_a_restart_and_show_what_was_missed() {
         follow(&mut frames, &mut last, client.applied(SHARD)).await > 0,
         "the restart wrote a batch that is in no frame"
     );
+    server.stop().await;
+}
+
+/// Forwards bytes between a client and a broker until it is told to be silent: connections stay open and nothing moves.
+fn forward(to: SocketAddr, silent: &watch::Sender<bool>, process: &Process) -> SocketAddr {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = listener.address();
+    let metrics = process.metrics.listeners.of("forward");
+    let silent = silent.clone();
+    listener.serve(Limit::new(100), metrics, &process.tasks, move |mut from, _| {
+        let mut silent = silent.subscribe();
+        async move {
+            let mut onto = TcpStream::connect(to).await.unwrap();
+            let until = async {
+                let _ = silent.wait_for(|silent| *silent).await;
+            };
+            tokio::select! {
+                // Either side may end it.
+                _ = tokio::io::copy_bidirectional(&mut from, &mut onto) => return,
+                () = until => {}
+            }
+            let _ = silent.wait_for(|silent| !silent).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_falls_silent_is_given_up_and_what_it_had_is_asked_again() {
+    let server = Server::start(&Memory::new(1), &server_settings()).await;
+    let process = process();
+    let silent = watch::Sender::new(false);
+    let brokers = vec![forward(server.address, &silent, &process).to_string()];
+    let liveness = Liveness { interval: Duration::from_millis(200), timeout: Duration::from_millis(400) };
+    let client = client(ClientSettings { brokers, liveness, ..ClientSettings::default() }, 1, &process).await;
+    let mut frames = client.notify(SHARD);
+    client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "1")]).await.unwrap();
+    silent.send_replace(true);
+    let second = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "2")]);
+    let status = client.status(SHARD);
+    up(&client, false).await;
+    silent.send_replace(false);
+    assert!(matches!(timeout(PATIENCE, second).await.unwrap().unwrap()[..], [Reply::Published { .. }]));
+    assert!(timeout(PATIENCE, status).await.unwrap().is_ok());
+    let upto = client.applied(SHARD);
+    follow(&mut frames, &mut None, upto).await;
+    let found: Vec<_> = bodies(&*client, "t").await.into_iter().map(|(_, body)| body).collect();
+    assert_eq!(found, ["1", "2"]);
     server.stop().await;
 }
 
