@@ -114,8 +114,13 @@ impl Daemon {
     }
 
     /// SIGTERM, and waits for the end, for a minute.
-    pub fn terminate(mut self) -> Result<ExitStatus> {
+    pub fn terminate(self) -> Result<ExitStatus> {
         self.signal("TERM")?;
+        self.wait()
+    }
+
+    /// Waits for an end that it comes to by itself, for a minute.
+    pub fn wait(mut self) -> Result<ExitStatus> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -290,3 +290,22 @@ async fn who_leaves_beats_no_more_and_does_not_wait_for_ever() {
     tokio::time::timeout(PATIENCE, membership.leave()).await.unwrap();
     assert_eq!(fixture.process.tasks.count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_a_newer_map_asks_for_it_at_once_and_of_one_that_it_has_it_does_not() {
+    let fixture = Fixture::new();
+    let membership = fixture.joined().await;
+    let heard = watch::Sender::new(MapEpoch::default());
+    membership.follow(heard.subscribe(), &fixture.process.tasks);
+    fixture.settle().await;
+    let begun = Instant::now();
+    heard.send_replace(MapEpoch { term: 1, change: 2 });
+    fixture.desk.expect(Ask::Beat).await.answer(Ok(lease(2)));
+    assert!(begun.elapsed() < LEASE / 3, "before the next beat is due");
+    fixture.settle().await;
+    assert_eq!(membership.map().borrow().epoch.change, 2);
+    let begun = Instant::now();
+    heard.send_replace(MapEpoch { term: 1, change: 1 });
+    fixture.desk.expect(Ask::Beat).await.answer(Ok(lease(2)));
+    assert!(begun.elapsed() >= LEASE / 3 - Duration::from_millis(2));
+}
