@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use causeway_compute::port::{Offered, Reply};
 use causeway_model::{Kind, ShardId};
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::{BoxFuture, pending, try_join_all};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use super::dial::{Dialer, Dialled, chain};
 use super::readers::Reader;
@@ -65,10 +65,17 @@ impl Link {
         self.shared.standings.advance(&dialled.standings);
         self.shared.set_message_bytes(dialled.message_bytes);
         let client = BrokersClient::new(dialled.channel.clone()).max_decoding_message_size(MAX_DECODED);
+        let (readers, mut seen) = self.shared.readers.since(0);
+        // First: whoever reads frames hears of what is proposed on this link, and need not find a gap.
+        let begun = readers.into_iter().map(|reader| self.begin(reader, client.clone()));
+        let begun = match try_join_all(begun).await {
+            Ok(begun) => begun,
+            Err(status) => return status,
+        };
         let mut streams: Streams<'_> = FuturesUnordered::new();
+        streams.extend(begun.into_iter().flatten().map(|(reader, events)| self.read(reader, events).boxed()));
         streams.push(self.propose(client.clone()).boxed());
         streams.push(self.ask(client.clone()).boxed());
-        let mut seen = self.follow_since(0, &client, &mut streams);
         self.shared.channel.send_replace(Some(dialled.channel));
         self.shared.connected.send_replace(true);
         loop {
@@ -164,36 +171,60 @@ impl Link {
     }
 
     /// One reader's frames on this link.
-    async fn follow(&self, reader: Arc<Reader>, mut client: BrokersClient<Channel>) -> Result<(), Status> {
-        let leave = || {
-            self.shared.proposals.lift(reader.barrier);
-            self.shared.readers.remove(reader.number);
-            Ok(())
-        };
+    async fn follow(&self, reader: Arc<Reader>, client: BrokersClient<Channel>) -> Result<(), Status> {
+        match self.begin(reader, client).await? {
+            Some((reader, events)) => self.read(reader, events).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for a reader's frames; `None` if the reader has left.
+    async fn begin(
+        &self,
+        reader: Arc<Reader>,
+        mut client: BrokersClient<Channel>,
+    ) -> Result<Option<(Arc<Reader>, Streaming<pb::NotifyEvent>)>, Status> {
         if reader.sender.closed().now_or_never().is_some() {
-            return leave();
+            self.leave(&reader);
+            return Ok(None);
         }
         let start = pb::NotifyStart { shard: reader.shard.0 };
         let start = pb::NotifyRequest { kind: Some(pb::notify_request::Kind::Start(start)) };
-        let mut events = match client.notify(stream::iter([start]).chain(stream::once(pending()))).await {
-            Ok(events) => events.into_inner(),
-            Err(status) if status.code() == Code::NotFound => return leave(),
-            Err(status) => return Err(status),
-        };
-        self.shared.proposals.lift(reader.barrier);
+        match client.notify(stream::iter([start]).chain(stream::once(pending()))).await {
+            Ok(events) => {
+                self.shared.proposals.lift(reader.barrier);
+                Ok(Some((reader, events.into_inner())))
+            }
+            Err(status) if status.code() == Code::NotFound => {
+                self.leave(&reader);
+                Ok(None)
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn read(&self, reader: Arc<Reader>, mut events: Streaming<pb::NotifyEvent>) -> Result<(), Status> {
         loop {
             let event = tokio::select! {
-                () = reader.sender.closed() => return leave(),
+                () = reader.sender.closed() => None,
                 event = events.message() => event?,
             };
-            let Some(event) = event else { return leave() };
+            // The reader has left, or the broker ended its stream.
+            let Some(event) = event else { break };
             self.shared.standings.advance(event.standing.as_slice());
             for frame in &event.frames {
                 if self.offer(&reader, frame)? == Offered::Gone {
-                    return leave();
+                    break;
                 }
             }
         }
+        self.leave(&reader);
+        Ok(())
+    }
+
+    fn leave(&self, reader: &Reader) {
+        self.shared.proposals.lift(reader.barrier);
+        self.shared.readers.remove(reader.number);
     }
 
     fn offer(&self, reader: &Reader, frame: &pb::Frame) -> Result<Offered, Status> {
