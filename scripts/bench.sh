@@ -347,6 +347,10 @@ acknowledges after fdatasync; the others acknowledge from memory, or (nats) from
 
 $("$load" table "$results" --base causeway)
 
+## Inside
+
+$(cat "$work/inside")
+
 ## To repeat
 
     make bench                                          # everything, about $((${#servers[@]} * 3)) minutes
@@ -387,6 +391,17 @@ for scenario in "${scenarios[@]}"; do
 done
 
 measure_disk
+
+# What no client sees: alone on the machine by now.
+inside() {
+    cargo bench --locked --quiet --package causeway-link --bench notify | sed 's/^/- /'
+    echo
+    echo "Lookup, a million entries; items are queries, but for the last:"
+    echo
+    cargo bench --locked --quiet --package causeway-compute --bench lookup | sed 's/^/    /'
+}
+say "inside: notify and lookup"
+inside >"$work/inside"
 
 page >"$work/page.md"
 cat "$work/page.md" >"$out"

@@ -25,6 +25,7 @@ without=("${needs_rocksdb[@]/#/--exclude=}")
 
 step "lints, without RocksDB"
 cargo clippy --locked --workspace "${without[@]}" --all-targets -- -D warnings
+cargo clippy --locked --package causeway-gateway --features redis --all-targets -- -D warnings
 
 step "tests, without RocksDB"
 cargo test --locked --workspace "${without[@]}"
