@@ -22,7 +22,7 @@ use causeway_gateway::api::{Api, Host, ProcessKind, Serving};
 use causeway_gateway::host::{Signals, ending};
 use causeway_gateway::{Ports, Reach, Running};
 use causeway_link::{Identity, PeerLinks};
-use causeway_model::{Incarnation, SystemClock, Text};
+use causeway_model::{Incarnation, Kind, SystemClock, Text};
 
 use crate::configuration::Configuration;
 
@@ -73,7 +73,7 @@ async fn life(configuration: &mut Configuration, process: &Process, signals: &mu
         Ok(Ok(running)) => running,
         Ok(Err(error)) => {
             process.finish(Duration::ZERO).await;
-            return Err(error);
+            return if was_lost(&error) { Ok(End::Lost) } else { Err(error) };
         }
         Err(failed) => {
             process.finish(Duration::ZERO).await;
@@ -98,6 +98,12 @@ async fn life(configuration: &mut Configuration, process: &Process, signals: &mu
     }
     running.finish(process, configuration.drain.deadline).await;
     failed.map_or(Ok(End::Orderly), |failed| bail!("{failed}"))
+}
+
+/// Declared lost before it had served: it was let in, and then silent for a whole lease.
+fn was_lost(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<causeway_gateway::Error>();
+    matches!(error, Some(causeway_gateway::Error::Join(join)) if join.kind() == Kind::Fenced)
 }
 
 /// From a new incarnation to clients that are served. What the system picked is written into the configuration.

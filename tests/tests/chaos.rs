@@ -26,6 +26,8 @@ const WINDOW: usize = 20;
 const LEASE: &str = "1s";
 /// How long a client hears nothing before it takes its server for gone. Servers are paused for up to twice as long.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Several leases.
+const LONG: Duration = Duration::from_secs(4);
 /// New messages that must come through between two faults: the load runs, whatever the last one was.
 const PROGRESS: u64 = 200;
 
@@ -248,6 +250,9 @@ fn whatever_is_killed_or_paused_nothing_acknowledged_is_lost_and_the_order_is_ke
             eprintln!("chaos: round {round}, {} messages: {fault:?} of {victim}", seen.total());
             strike(&mut system, victim, fault).unwrap_or_else(|error| panic!("{error:#}\n{}", logs(&system)));
         }
+        // Whatever was drawn: once, a gateway is away for so long that it must find itself lost and begin anew.
+        strike(&mut system, 1, Fault::Pause(LONG)).unwrap();
+        system.gateway(0).unwrap().ready_again().unwrap();
         seen.until(seen.total() + PROGRESS, &deliveries, &system);
         stop.store(true, Ordering::Relaxed);
         // The subscriber must go on while publishers finish: its channel is short.

@@ -86,7 +86,9 @@ pub trait Broker: Send + Sync + 'static {
     /// The cluster's constants.
     fn cluster(&self) -> Cluster;
 
-    /// Logs commands as one contiguous group and resolves when they are durable and applied: one reply a command.
+    /// Logs commands as one contiguous group and resolves when they are durable and applied: one reply a command. A call
+    /// whose future is dropped takes effect all the same, but for messages and openings of sessions that wait for a
+    /// broker that is out of reach.
     ///
     /// # Errors
     /// `Busy`, `DiskFull`, `NotLeader`, `TooLarge`, `Unavailable`: nothing was done. `Unknown`: it may have been.

@@ -17,7 +17,8 @@ use causeway_link::{BrokerServices, Client, ClientSettings, Identity, ServerSett
 use causeway_local::memory::{self, Memory};
 use causeway_local::{Local, Started};
 use causeway_model::{
-    ClientId, Incarnation, Message, Millis, Namespace, Position, Properties, Publisher, Qos, ShardId, SystemClock, Topic,
+    ClientId, Incarnation, Message, Millis, Namespace, Position, Properties, Publisher, Qos, ShardId, SystemClock,
+    Topic,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;

@@ -29,10 +29,12 @@ use causeway_compute::listener::Listener;
 use causeway_compute::port::{Broker, Cluster, Members, Overview, Peer};
 use causeway_compute::task::{Kind, Tasks};
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
 
 use self::hello::Hello;
-use self::links::Links;
+use self::links::{Connection, Links, Purpose};
 use self::members::Leases;
 use self::peer::Asked;
 use self::service::Ports;
@@ -84,6 +86,8 @@ pub fn serve(
     cluster: Cluster,
     tasks: &Tasks,
 ) -> Result<(), Error> {
+    // Where it really listens decides whether it may do so without a token.
+    let settings = &ServerSettings { bind: listener.address(), ..settings.clone() };
     let problems = settings.validate();
     if !problems.is_empty() {
         return Err(Error::Settings(problems));
@@ -134,11 +138,27 @@ fn routes(services: Services, settings: &ServerSettings, cluster: Cluster, links
     if let Some(BrokerServices { broker, overview, members }) = services.broker {
         let ports = Ports { broker, overview };
         routes = routes
-            .add_service(BrokersServer::new(ports).max_decoding_message_size(MAX_DECODED))
-            .add_service(MembershipServer::new(Leases(members)).max_decoding_message_size(SMALL));
+            .add_service(known(BrokersServer::new(ports).max_decoding_message_size(MAX_DECODED), Purpose::Broker))
+            .add_service(known(
+                MembershipServer::new(Leases(members)).max_decoding_message_size(SMALL),
+                Purpose::Broker,
+            ));
     }
     if let Some(peer) = services.peer {
-        routes = routes.add_service(PeersServer::new(Asked(peer)).max_decoding_message_size(PEER_BYTES));
+        let peers = PeersServer::new(Asked(peer)).max_decoding_message_size(PEER_BYTES);
+        routes = routes.add_service(known(peers, Purpose::Peer));
     }
     routes
+}
+
+/// Only for connections that have a link: asked before a byte of a call's body is read, so that a stranger can have none
+/// kept.
+fn known<S>(
+    service: S,
+    purpose: Purpose,
+) -> InterceptedService<S, impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone> {
+    InterceptedService::new(service, move |request: Request<()>| {
+        Connection::link_of(&request, purpose)?;
+        Ok(request)
+    })
 }

@@ -118,9 +118,20 @@ impl<W> Calls<W> {
         calls
     }
 
-    /// What the next link sends, each message made by `wrap`. It ends when that link is lost.
-    pub(crate) fn sending<M>(self: &Arc<Self>, wrap: fn(Vec<u64>, Vec<Bytes>) -> M) -> Sending<W, M> {
-        let link = self.0.lock().link;
+    /// What the next link sends, each message made by `wrap`; after a lost link not the own calls of callers who have
+    /// gone. It ends when that link is lost.
+    pub(crate) fn sending<M>(
+        self: &Arc<Self>,
+        gone: fn(&W) -> bool,
+        wrap: fn(Vec<u64>, Vec<Bytes>) -> M,
+    ) -> Sending<W, M> {
+        let link = {
+            let mut state = self.0.lock();
+            if state.link > 0 {
+                state.outstanding.forget(gone);
+            }
+            state.link
+        };
         Sending { calls: Arc::clone(self), link, wrap }
     }
 }

@@ -99,7 +99,7 @@ impl Link {
     }
 
     async fn propose(&self, mut client: BrokersClient<Channel>) -> Result<(), Status> {
-        let groups = self.shared.proposals.sending(|ids, groups| pb::Groups { ids, groups });
+        let groups = self.shared.proposals.sending(Proposer::is_closed, |ids, groups| pb::Groups { ids, groups });
         let outcome = async {
             let mut outcomes = client.propose(groups).await?.into_inner();
             while let Some(outcomes) = outcomes.message().await? {
@@ -128,7 +128,8 @@ impl Link {
     }
 
     async fn ask(&self, mut client: BrokersClient<Channel>) -> Result<(), Status> {
-        let queries = self.shared.queries.sending(|ids, queries| pb::Queries { ids, queries });
+        let queries =
+            self.shared.queries.sending(|asker| asker.0.is_closed(), |ids, queries| pb::Queries { ids, queries });
         // Of answers that come in parts. They go with the link: a query that is asked again is answered from the start.
         let mut parts: HashMap<u64, Vec<Answered>> = HashMap::new();
         let outcome = async {

@@ -9,7 +9,8 @@
 //!
 //! Invariants, each tested:
 //! - Calls are sent in the order of their numbers, on each link from the oldest unanswered one on, whatever was answered
-//!   in between and whether or not anybody still waits for them.
+//!   in between and whether or not anybody still waits for them. Only on a new link those are left out that are their
+//!   caller's own, when he has gone.
 //! - Bytes held never pass the budget, but for one call that is alone.
 
 use std::collections::BTreeMap;
@@ -41,6 +42,9 @@ pub(crate) struct Call<W> {
     pub(crate) commands: usize,
     /// See [`Again`].
     pub(crate) again: Again,
+    /// Of no use to anybody but its caller: it is not sent on another link when he has gone. His client has sent it
+    /// again elsewhere by then, and this one would come after what followed it there.
+    pub(crate) callers_own: bool,
     /// Commands that were cut out of it since, by index in the original call.
     pub(crate) cut: Vec<usize>,
     /// Who waits.
@@ -165,6 +169,15 @@ impl<W> Outstanding<W> {
         ended
     }
 
+    /// A new link begins: forgets calls that are their callers' own, of callers who have gone.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&W) -> bool) {
+        let own = |slot: &Slot<W>| matches!(slot, Slot::Call(call) if call.callers_own && gone(&call.waiter));
+        let forgotten: Vec<u64> = self.slots.iter().filter(|(_, slot)| own(slot)).map(|(id, _)| *id).collect();
+        for id in forgotten {
+            self.remove(id);
+        }
+    }
+
     /// Gives up what was sent and not answered: sending it again would end the next link as well.
     pub(crate) fn give_up_sent(&mut self) -> Vec<Call<W>> {
         let rest = self.slots.split_off(&self.next);
@@ -226,7 +239,14 @@ mod tests {
     use super::*;
 
     fn call(name: u64) -> Call<u64> {
-        Call { body: vec![0; 10].into(), commands: 1, again: Again::Whole, cut: Vec::new(), waiter: name }
+        Call {
+            body: vec![0; 10].into(),
+            commands: 1,
+            again: Again::Whole,
+            callers_own: false,
+            cut: Vec::new(),
+            waiter: name,
+        }
     }
 
     fn queue(names: Range<u64>) -> Outstanding<u64> {
@@ -250,6 +270,18 @@ mod tests {
         assert_eq!(take(&mut queue), [0, 1]);
         assert!(queue.lift(barrier) && !queue.lift(barrier));
         assert_eq!(take(&mut queue), [3]);
+    }
+
+    #[test]
+    fn on_a_new_link_what_was_its_callers_own_is_forgotten_with_him() {
+        let mut queue = Outstanding::new(usize::MAX);
+        for name in 0..6 {
+            queue.push(Call { callers_own: name % 2 == 0, ..call(name) }).unwrap();
+        }
+        assert_eq!(queue.take(usize::MAX, 3).0, [0, 1, 2]);
+        queue.lose();
+        queue.forget(|name| *name < 4);
+        assert_eq!(take(&mut queue), [1, 3, 4, 5], "4 and 5 have somebody who waits, 1 and 3 are of use to others");
     }
 
     #[test]
@@ -293,7 +325,7 @@ mod tests {
         let mut queue = Outstanding::new(usize::MAX);
         let mut push = |name, commands, again| {
             let body = Bytes::from_static(b"hAABBCC");
-            queue.push(Call { body, commands, again, cut: Vec::new(), waiter: name }).unwrap();
+            queue.push(Call { body, commands, again, callers_own: false, cut: Vec::new(), waiter: name }).unwrap();
         };
         push(0, 3, Again::Without(vec![(0, 1..3), (2, 5..7)]));
         push(1, 3, Again::Without(vec![(0, 1..3), (1, 3..5), (2, 5..7)]));

@@ -37,7 +37,10 @@ impl Broker for Client {
             return refuse(OPERATION, shard, Kind::TooLarge);
         }
         let (waiter, answer) = oneshot::channel();
-        let call = Call { body, commands: commands.len(), again, cut: Vec::new(), waiter };
+        // Interest, progress and the ends of sessions are of use to others; messages and openings to their client.
+        let own = |command: &Command| matches!(command, Command::Publish(_) | Command::SessionOpen(_));
+        let callers_own = commands.iter().all(own);
+        let call = Call { body, commands: commands.len(), again, callers_own, cut: Vec::new(), waiter };
         if let Err(why) = self.shared.proposals.push(call) {
             return refuse(OPERATION, shard, not_taken(why));
         }
@@ -156,7 +159,9 @@ impl Client {
         let queries: &Calls<Asker> = &self.shared.queries;
         let (sender, parts) = oneshot::channel();
         let waiter = Asker(sender);
-        if let Err(why) = queries.push(Call { body, commands: 0, again: Again::Whole, cut: Vec::new(), waiter }) {
+        if let Err(why) =
+            queries.push(Call { body, commands: 0, again: Again::Whole, callers_own: true, cut: Vec::new(), waiter })
+        {
             return refuse(operation, shard, not_taken(why));
         }
         let error = move |kind| Error { operation, shard, kind };

@@ -92,7 +92,8 @@ impl Asking {
             self.ready.push_back((id, parts));
         }
         let (mut answers, mut room) = (Vec::new(), BATCH_BYTES);
-        while let Some((id, mut parts)) = self.ready.pop_front().filter(|_| room > 0) {
+        while room > 0 {
+            let Some((id, mut parts)) = self.ready.pop_front() else { break };
             let (kind, more) = parts.next(&mut room);
             answers.push(pb::Answer { id, more, kind });
             if more {

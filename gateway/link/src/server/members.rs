@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use causeway_compute::port::{Error, Lease, Members};
+use causeway_model::Incarnation;
 use tonic::{Request, Response, Status};
 
-use super::links::{Connection, Purpose};
+use super::links::{Connection, Link, Purpose};
 use crate::convert::{self, Malformed};
 use crate::proto as pb;
 use crate::proto::lease_answer::Kind as Answered;
@@ -17,23 +18,34 @@ pub(crate) struct Leases(pub(crate) Arc<dyn Members>);
 #[tonic::async_trait]
 impl Membership for Leases {
     async fn join(&self, request: Request<pb::Member>) -> Result<Response<pb::LeaseAnswer>, Status> {
-        Connection::link_of(&request, Purpose::Broker)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         let member = convert::member_from(request.into_inner()).map_err(invalid)?;
+        of_itself(&link, member.incarnation)?;
         Ok(lease(self.0.join(member).await))
     }
 
     async fn beat(&self, request: Request<pb::MemberId>) -> Result<Response<pb::LeaseAnswer>, Status> {
-        Connection::link_of(&request, Purpose::Broker)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         let incarnation = convert::incarnation_from(&request.into_inner().incarnation).map_err(invalid)?;
+        of_itself(&link, incarnation)?;
         Ok(lease(self.0.beat(incarnation).await))
     }
 
     async fn leave(&self, request: Request<pb::MemberId>) -> Result<Response<pb::LeaveAnswer>, Status> {
-        Connection::link_of(&request, Purpose::Broker)?;
+        let link = Connection::link_of(&request, Purpose::Broker)?;
         let incarnation = convert::incarnation_from(&request.into_inner().incarnation).map_err(invalid)?;
+        of_itself(&link, incarnation)?;
         let failure = self.0.leave(incarnation).await.err().map(|error| convert::failure_to(error.kind));
         Ok(Response::new(pb::LeaveAnswer { failure }))
     }
+}
+
+/// A gateway speaks for itself alone.
+fn of_itself(link: &Link, incarnation: Incarnation) -> Result<(), Status> {
+    if link.incarnation == incarnation {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("{} may not speak for {incarnation}", link.incarnation)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]

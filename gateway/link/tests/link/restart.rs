@@ -134,8 +134,8 @@ async fn what_is_asked_while_the_broker_is_away_is_answered_when_it_is_back() {
     up(&client, false).await;
     let status = client.status(SHARD);
     let second = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "2")]);
-    // Dropped at once, and sent all the same: its place in the order was taken.
-    drop(client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "3")]));
+    // Its client has gone and may have sent it again at another gateway by the time the broker is back.
+    drop(client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "gone")]));
     let more = (0..20).map(|_| client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "x")]));
     let refused: Vec<_> = more.filter_map(FutureExt::now_or_never).map(Result::unwrap_err).collect();
     assert!(!refused.is_empty() && refused.len() < 20, "the budget is used up at some time");
@@ -145,8 +145,7 @@ async fn what_is_asked_while_the_broker_is_away_is_answered_when_it_is_back() {
     assert!(timeout(PATIENCE, status).await.unwrap().unwrap().leader);
     client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "last")]).await.unwrap();
     let found: Vec<_> = bodies(&*client, "t").await.into_iter().map(|(_, body)| body).collect();
-    assert_eq!(found[..3], ["1", "2", "3"]);
-    assert_eq!(found.last().unwrap(), "last");
+    assert_eq!(found, ["1", "2", "last"]);
     server.stop().await;
 }
 
@@ -284,7 +283,7 @@ async fn leases_are_given_and_ended_over_the_link() {
     assert_eq!(client.beat(Incarnation(1)).await.unwrap().map, lease.map);
     client.leave(Incarnation(1)).await.unwrap();
     assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Fenced);
-    assert_eq!(client.beat(Incarnation(2)).await.unwrap_err().kind, Kind::NotFound);
+    assert!(client.beat(Incarnation(2)).await.is_err(), "a gateway speaks for itself alone");
     server.stop().await;
     up(&client, false).await;
     assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Unavailable, "not queued");

@@ -79,8 +79,12 @@ pub(super) async fn run(
             _ = tick.tick() => propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way),
         }
     }
-    propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way);
-    while under_way.next().await.is_some() {}
+    // Every lane once more, those of a shard with a record under way after it. What fails now is not tried again.
+    loop {
+        propose(&broker, lanes, &mut waiting, &mut shards, &mut under_way);
+        let Some((shard, _)) = under_way.next().await else { break };
+        shards.retain(|other| *other != shard);
+    }
 }
 
 /// One record a shard that has none under way.
