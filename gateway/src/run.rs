@@ -18,6 +18,7 @@ use causeway_compute::admin::Admin;
 use causeway_compute::listener::Listener;
 use causeway_compute::port::{Broker, Member};
 use causeway_compute::process::Process;
+use causeway_compute::task::Wave;
 use causeway_gateway::api::{Api, Host, ProcessKind, Serving};
 use causeway_gateway::host::{Signals, ending};
 use causeway_gateway::{Ports, Reach, Running};
@@ -86,6 +87,9 @@ async fn life(configuration: &mut Configuration, process: &Process, signals: &mu
         biased;
         () = running.fenced() => {
             api.end();
+            // Not a drain: this gateway is ready again at once, and its clients' sessions are closed already. Nothing is
+            // said, so that the network's end is what every client sees.
+            process.tasks.abort(Wave::Front);
             process.finish(Duration::ZERO).await;
             return Ok(End::Lost);
         }

@@ -117,6 +117,17 @@ impl IntoResponse for Refused {
     }
 }
 
+/// How long a link may be made anew before a person is told that it is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the brokers answer. The ports wait for a broker that is away; people do not.
+pub(super) async fn answered<T>(ask: impl Future<Output = Result<T, port::Error>>) -> Result<T, Refused> {
+    match tokio::time::timeout(PATIENCE, ask).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Refused::unavailable("the brokers do not answer")),
+    }
+}
+
 /// The query of a request, whose unknown keys are refused by its type.
 pub(super) struct Asked<T>(pub(super) T);
 

@@ -9,7 +9,7 @@ use causeway_model::{Incarnation, ShardId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer::{Refusals, Refused};
+use super::answer::{Refusals, Refused, answered};
 use super::{Api, ProcessKind};
 
 /// The cluster, as the process that answers knows it.
@@ -129,7 +129,7 @@ pub(super) async fn cluster(State(api): State<Api>) -> Result<Json<Cluster>, Ref
     (status = 200, description = "The gateways", body = Gateways), Refusals))]
 pub(super) async fn gateways(State(api): State<Api>) -> Result<Json<Gateways>, Refused> {
     let serving = api.serving()?;
-    let log = serving.overview.gateways().await?;
+    let log = answered(serving.overview.gateways()).await?;
     let map = serving.map.borrow().clone();
     let epoch = MapEpoch { term: map.epoch.term, change: map.epoch.change };
     Ok(Json(Gateways { epoch, gateways: merge(&map, &log, serving.context.incarnation) }))
@@ -142,7 +142,7 @@ pub(super) async fn shards(State(api): State<Api>) -> Result<Json<Shards>, Refus
     let serving = api.serving()?;
     let mut shards = Vec::new();
     for id in serving.context.cluster.shards() {
-        shards.push(shard(id, serving.overview.status(id).await?));
+        shards.push(shard(id, answered(serving.overview.status(id)).await?));
     }
     Ok(Json(Shards { shards }))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::answer::{Asked, Refusals, Refused, limit, namespace};
+use super::answer::{Asked, Refusals, Refused, answered, limit, namespace};
 
 /// Most entries of one page on one shard.
 pub const MOST_ENTRIES: usize = 1000;
@@ -107,7 +107,7 @@ pub(super) async fn queue(State(api): State<Api>, Asked(ask): Asked<AskPage>) ->
     let (namespace, limit) = (namespace(ask.namespace)?, limit(ask.limit, USUAL, MOST_ENTRIES)?);
     let serving = api.serving()?;
     let after = Position(ask.after.unwrap_or_default());
-    Ok(Json(queue_page(&*serving.context.broker, &namespace, &filter, after, limit).await?))
+    Ok(Json(answered(queue_page(&*serving.context.broker, &namespace, &filter, after, limit)).await?))
 }
 
 /// Reads a page of the queue of a topic or filter: at most `limit` entries above `after` on every shard.

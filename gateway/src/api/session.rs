@@ -7,7 +7,7 @@ use causeway_model::{ClientId, Namespace, Position, ShardId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer::{Asked, Error, Named, Refusals, Refused, namespace};
+use super::answer::{Asked, Error, Named, Refusals, Refused, answered, namespace};
 use super::clients::InNamespace;
 use super::{Api, Serving};
 
@@ -97,7 +97,7 @@ pub(super) async fn session(
 ) -> Result<Json<SessionView>, Refused> {
     let namespace = namespace(within.namespace)?;
     let serving = api.serving()?;
-    let Some(head) = serving.overview.client(namespace.clone(), client.clone()).await? else {
+    let Some(head) = answered(serving.overview.client(namespace.clone(), client.clone())).await? else {
         return Err(Refused::not_found(format!("client {:?} has no session", &*client.0)));
     };
     // Between the two the session may go: then there is nothing of it.
@@ -109,7 +109,7 @@ async fn rows(serving: &Serving, head: ClientSession) -> Result<(Vec<Subscriptio
     let broker = &serving.context.broker;
     let (mut subscriptions, mut lanes) = (Vec::new(), Vec::new());
     for shard in serving.context.cluster.shards() {
-        let Session { subscriptions: stored, lane } = broker.session(shard, head.sid).await?;
+        let Session { subscriptions: stored, lane } = answered(broker.session(shard, head.sid)).await?;
         subscriptions.extend(stored.iter().map(subscription_view));
         lanes.push(lane_view(shard, &lane, broker.applied(shard)));
     }

@@ -29,6 +29,8 @@ pub(crate) struct Dialer {
     tls: Option<ClientTlsConfig>,
     hello: pb::HelloRequest,
     lineage: Option<Lineage>,
+    /// There was a link: what is refused now may be accepted later, or elsewhere.
+    served: bool,
 }
 
 /// A connection whose handshake is done.
@@ -67,13 +69,14 @@ impl Dialer {
             tls: settings.tls.as_ref().map(tls::client).transpose()?,
             hello,
             lineage: settings.lineage,
+            served: false,
         })
     }
 
     /// Tries brokers in turn until one answers; pauses after each.
     ///
     /// # Errors
-    /// Once one refuses for good.
+    /// Once one refuses for good, before there was a first link.
     pub(crate) async fn dial_until_reached(&mut self) -> Result<Dialled, Error> {
         let mut pause = self.backoff.first;
         loop {
@@ -81,7 +84,12 @@ impl Dialer {
             match self.dial(&address).await {
                 Ok(dialled) => {
                     self.lineage = Some(dialled.cluster.lineage);
+                    self.served = true;
                     return Ok(dialled);
+                }
+                // A stranger at one address, or a broker under repair: clients are here already, and wait.
+                Err(Failed::Refused(error)) if self.served => {
+                    tracing::error!(broker = address, %error, "broker refused")
                 }
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(Failed::Unreached(cause)) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::effect::{Effect, Now, Output};
 use super::end::{Cause, End};
 use super::{Phase, Session};
+use crate::codec::Reason;
 
 /// A persistent session that is silent looks this often whether its stored cursor lags.
 const IDLE: Duration = Duration::from_mins(1);
@@ -62,6 +63,9 @@ impl Session {
         if matches!(self.phase, Phase::Fresh) {
             return Some(self.ticked.saturating_add(self.shared.settings.connect_timeout));
         }
+        if self.is_entering() {
+            return Some(self.entry_due());
+        }
         if !self.is_online() {
             return None;
         }
@@ -73,6 +77,11 @@ impl Session {
     /// Nothing is read from the client: it is not the client that is silent.
     pub fn not_listening(&mut self, now: Now) {
         self.alive.heard(now);
+    }
+
+    /// When CONNECT is answered, whether the brokers have or not: as long after it as it itself may take.
+    fn entry_due(&self) -> Duration {
+        self.alive.heard.saturating_add(self.shared.settings.connect_timeout)
     }
 
     fn interval(&self) -> Duration {
@@ -91,6 +100,10 @@ impl Session {
     pub fn tick(&mut self, now: Now, lag: u64, out: &mut Output) {
         if matches!(self.phase, Phase::Fresh) && self.deadline().is_some_and(|deadline| now.elapsed >= deadline) {
             return self.ended(Cause::ConnectTimeout, out);
+        }
+        if self.is_entering() && now.elapsed >= self.entry_due() {
+            // Better an answer than none: the client may find another gateway, whose brokers are not away.
+            return self.end(End::refused(Reason::ServerUnavailable, "the brokers do not answer"), out);
         }
         if !self.is_online() {
             return;

@@ -21,8 +21,10 @@ struct Wires(Arc<Mutex<BTreeMap<Incarnation, Arc<Clients>>>>);
 
 impl Peers for Wires {
     fn ask(&self, to: &Member, asks: Vec<Ask>) -> BoxFuture<'static, Result<Vec<Answer>, PeerError>> {
-        let peer = self.0.lock().get(&to.incarnation).cloned().unwrap();
-        Box::pin(async move { Ok(peer.answer(asks).await) })
+        let peer = self.0.lock().get(&to.incarnation).cloned();
+        // One that is in the map may not have started yet.
+        let away = PeerError::Unreachable { gateway: to.name.clone(), cause: "not started".into() };
+        Box::pin(async move { Ok(peer.ok_or(away)?.answer(asks).await) })
     }
 }
 

@@ -162,6 +162,23 @@ fn a_connect_that_is_under_way_at_a_drain_is_refused_with_where_to_go_and_its_se
 }
 
 #[test]
+fn a_connect_that_the_brokers_leave_unanswered_is_refused_in_time_and_its_session_is_closed_once_it_opens() {
+    let broker = &mut Broker::new(1);
+    let mut peer = Peer::new(broker, Settings::default(), 8);
+    peer.packet(broker, Packet::Connect(Box::new(connect(Version::V5, "c"))));
+    peer.answer(broker, 0);
+    let limit = Settings::default().connect_timeout;
+    peer.tick(broker, limit / 2);
+    assert_eq!(peer.take_packets(), []);
+    peer.tick(broker, limit / 2);
+    let Packet::ConnAck(ack) = peer.take_packet() else { panic!("no CONNACK") };
+    assert_eq!(ack.reason, Reason::ServerUnavailable);
+    assert!(peer.closed);
+    peer.answer_all(broker);
+    assert!(matches!(peer.proposed.last(), Some(Command::SessionClose { .. })), "{:?}", peer.proposed);
+}
+
+#[test]
 fn a_broker_that_is_busy_refuses_the_connection_with_a_code_to_try_again() {
     for (kind, expected) in [
         (Kind::Busy { retry_after: Duration::from_secs(1) }, Reason::ServerBusy),
