@@ -89,7 +89,7 @@ impl Dialer {
                 }
                 // A stranger at one address, or a broker under repair: clients are here already, and wait.
                 Err(Failed::Refused(error)) if self.served => {
-                    tracing::error!(broker = address, %error, "broker refused")
+                    tracing::error!(broker = address, %error, "broker refused, trying again");
                 }
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(Failed::Unreached(cause)) => {
