@@ -94,12 +94,12 @@ fn main() {
         delays.push(arrived.saturating_duration_since(applied));
     }
     delays.sort_unstable();
-    let at = |share: f64| delays.get((share * delays.len() as f64) as usize).copied().unwrap_or_default();
+    let at = |percent: usize| delays.get(delays.len() * percent / 100).or(delays.last()).copied().unwrap_or_default();
     println!(
         "notify: append to frame at the gateway, idle: p50 {:?}  p99 {:?}  max {:?}  ({rounds} frames over loopback)",
-        at(0.5),
-        at(0.99),
-        at(1.0 - f64::EPSILON)
+        at(50),
+        at(99),
+        at(100)
     );
     drop(client);
     stopper.stop();
