@@ -10,7 +10,8 @@
 //! - The ports' suite holds for a client as it does for what the server wraps.
 //! - A lost link costs its callers time, not an error: what was not answered is sent again in its order and before
 //!   anything newer. Two commands are never sent twice: a QoS 0 publish, which is lost, and a session opening that is
-//!   neither clean start nor volatile, which is answered `Unknown`.
+//!   neither clean start nor volatile, which is answered `Unknown`. Messages and openings whose callers have gone by then
+//!   are not sent again at all.
 //! - At most one link of an incarnation is served: the older one ends before the newer one's handshake is answered.
 //! - A peer that is wrong (token, certificate, version, cluster, bytes) is refused with words on both sides; one that
 //!   stops reading stalls itself alone, within a bound of memory.

@@ -66,7 +66,7 @@ pub struct Services {
     pub peer: Option<Arc<dyn Peer>>,
 }
 
-/// The largest message of what is not a stream: a stranger may send one.
+/// The largest handshake, which is all that a stranger may send, and the largest call about a lease.
 const SMALL: usize = 64 << 10;
 
 /// Streams that one connection may open: a reader a shard, and a few.
