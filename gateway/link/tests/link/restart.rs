@@ -283,7 +283,10 @@ async fn leases_are_given_and_ended_over_the_link() {
     assert_eq!(client.beat(Incarnation(1)).await.unwrap().map, lease.map);
     client.leave(Incarnation(1)).await.unwrap();
     assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Fenced);
-    assert!(client.beat(Incarnation(2)).await.is_err(), "a gateway speaks for itself alone");
+    let other = crate::world::client(server.settings(), 2, &process).await;
+    assert_eq!(other.beat(Incarnation(2)).await.unwrap_err().kind, Kind::NotFound);
+    // A gateway speaks for itself alone: the leases are not asked.
+    assert_eq!(client.beat(Incarnation(2)).await.unwrap_err().kind, Kind::Unavailable);
     server.stop().await;
     up(&client, false).await;
     assert_eq!(client.beat(Incarnation(1)).await.unwrap_err().kind, Kind::Unavailable, "not queued");
