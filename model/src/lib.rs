@@ -20,7 +20,7 @@ pub use error::Kind;
 pub use message::{Message, Publisher, Qos};
 pub use position::{Lineage, Offset, Position, ShardId, Stamp};
 pub use property::{Properties, PropertiesBuilder, Property, PropertyError};
-pub use queue::{HashKey, QueueId, QueueIdMap, QueueKind};
+pub use queue::{HashKey, QueueId, QueueIdMap, QueueIdSet, QueueKind};
 pub use session::{ClientId, Epoch, Incarnation, PacketId, Sid};
 pub use subscribe::{RetainHandling, SubscribeOptions};
 pub use topic::{Filter, MAX_LEVELS, MAX_NAME_BYTES, NameError, Namespace, Topic, in_all_queue, in_all_queue_name};

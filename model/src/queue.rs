@@ -1,6 +1,6 @@
 //! What a queue is called in the index: a keyed hash of its name, so that nothing is registered and nothing interned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -52,6 +52,9 @@ impl fmt::Debug for QueueId {
 
 /// A map by queue id that does not hash the hash again.
 pub type QueueIdMap<V> = HashMap<QueueId, V, BuildHasherDefault<PassThrough>>;
+
+/// A set of queue ids, likewise.
+pub type QueueIdSet = HashSet<QueueId, BuildHasherDefault<PassThrough>>;
 
 /// The hasher of [`QueueIdMap`]: hands the id's first eight bytes on.
 #[derive(Clone, Copy, Debug, Default)]

@@ -94,7 +94,7 @@ impl Bench {
     fn mailboxes(&self, capacity: usize, queues: impl Iterator<Item = QueueId>) -> Vec<Mailbox> {
         let mailbox = |queue| {
             let mailbox = self.hub.mailbox(capacity);
-            self.hub.attach(queue, &mailbox);
+            assert!(self.hub.attach(&[queue], &mailbox).is_known());
             mailbox
         };
         queues.map(mailbox).collect()
@@ -210,7 +210,7 @@ fn connect_and_leave(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
         next += 1;
         let mailbox = bench.hub.mailbox(64);
-        black_box(bench.hub.attach(queue(next), &mailbox));
-        black_box(bench.hub.attach(queue(0), &mailbox));
+        black_box(bench.hub.attach(&[queue(next)], &mailbox));
+        black_box(bench.hub.attach(&[queue(0)], &mailbox));
     });
 }

@@ -1,18 +1,21 @@
 //! Notify: from frames of a shard to hints in the mailboxes of those who wait for the queues.
 //!
 //! ```text
-//! Broker::notify ─ Frame ─► dispatcher (a task a shard) ─► table: queue → mailboxes ─► Mailbox ─► session
-//!                             gap or collapsed frame: every mailbox of the shard is marked lagging
+//! Broker::notify_of ─ Frame ─► dispatcher (a task a shard) ─► table: queue → mailboxes ─► Mailbox ─► session
+//!        ▲                     gap or collapsed frame: every mailbox of the shard is marked lagging
+//!        └─ Wants ◄── attach: a queue's first mailbox; detach: its last
 //! ```
 //!
 //! Invariants, each tested:
-//! - After `attach` returned (shard, P), every entry of the queue on the shard with a stamp above P is either hinted
-//!   or covered by a lagging mark, however attach and a frame interleave.
+//! - After `attach` named (shard, P), every entry of the queue on the shard with a stamp above P is either hinted
+//!   or covered by a lagging mark, however attach and a frame interleave, and whether frames name all queues or those
+//!   only that have a mailbox.
 //! - A mailbox holds at most its capacity of hints; full, it forgets them and keeps one position a shard.
 //! - Hints of a shard come in stamp order, one a stamp with all its attached queues.
 //!
 //! It does not read the index, fetch bodies or know filters: a hint says that it is worth looking.
 
+mod attached;
 mod mailbox;
 mod table;
 
@@ -32,9 +35,10 @@ use tokio::time::MissedTickBehavior;
 use self::mailbox::Shared;
 use self::table::{Delivery, STEP, Step, Table};
 use crate::metrics::NotifyMetrics;
-use crate::port::{Broker, Frames};
+use crate::port::{Broker, Frames, Wants};
 use crate::task::{Kind, Tasks};
 
+pub use self::attached::Attached;
 pub use self::mailbox::{Hint, Mailbox, Matched, Taken};
 
 /// How often a silent stream is compared with what the broker has applied.
@@ -54,6 +58,8 @@ pub struct Hub {
 struct Shard {
     id: ShardId,
     table: Mutex<Table>,
+    /// Queues with a mailbox: changed under the table's lock, so that changes are in its order.
+    wants: Arc<Wants>,
     dispatched: AtomicU64,
 }
 
@@ -65,6 +71,21 @@ impl Shard {
         MutexGuard::unlock_fair(table);
         delivery.wakers.drain(..).for_each(Waker::wake);
         step
+    }
+
+    /// Adds a mailbox to a queue, unless it is there; above which position it hears of it, if that is known already.
+    fn attach(&self, queue: QueueId, mailbox: &Mailbox, new: bool) -> (Position, bool) {
+        let mut table = self.table.lock();
+        let above = if new { table.attach(queue, mailbox.slot, &mailbox.shared) } else { table.dispatched() };
+        let named = self.wants.add(queue);
+        (named.map_or(above, |from| from.max(above)), named.is_some())
+    }
+
+    fn detach(&self, queue: QueueId, slot: u32) {
+        let mut table = self.table.lock();
+        if table.detach(queue, slot) {
+            self.wants.remove(queue);
+        }
     }
 }
 
@@ -78,10 +99,15 @@ struct Numbers {
 impl Hub {
     /// Asks for the frames of every shard and starts a dispatcher for each.
     pub fn start(broker: Arc<dyn Broker>, tasks: &Tasks, metrics: NotifyMetrics) -> Arc<Self> {
-        let streams: Vec<_> = broker.cluster().shards().map(|shard| (shard, broker.notify(shard))).collect();
+        let begin = |shard| {
+            let wants = Arc::default();
+            (shard, broker.notify_of(shard, &wants), wants)
+        };
+        let streams: Vec<_> = broker.cluster().shards().map(begin).collect();
+        let wants = streams.iter().map(|(_, _, wants)| Arc::clone(wants)).collect();
         // Applied is read after the streams began: what is above it comes as a frame.
-        let hub = Arc::new(Self::new(broker, metrics));
-        for (shard, frames) in streams {
+        let hub = Arc::new(Self::new(broker, wants, metrics));
+        for (shard, frames, _) in streams {
             let (hub, drain) = (Arc::clone(&hub), tasks.drain().clone());
             tasks.spawn(Kind::Dispatch, async move {
                 tokio::select! {
@@ -93,12 +119,12 @@ impl Hub {
         hub
     }
 
-    fn new(broker: Arc<dyn Broker>, metrics: NotifyMetrics) -> Self {
-        let shard = |id| {
+    fn new(broker: Arc<dyn Broker>, wants: Vec<Arc<Wants>>, metrics: NotifyMetrics) -> Self {
+        let shard = |(id, wants)| {
             let applied = broker.applied(id);
-            Shard { id, table: Mutex::new(Table::new(id, applied, STEP)), dispatched: AtomicU64::new(applied.0) }
+            Shard { id, table: Mutex::new(Table::new(id, applied, STEP)), wants, dispatched: AtomicU64::new(applied.0) }
         };
-        let shards = broker.cluster().shards().map(shard).collect();
+        let shards = broker.cluster().shards().zip(wants).map(shard).collect();
         Self { broker, shards, numbers: Mutex::default(), metrics }
     }
 
@@ -119,18 +145,22 @@ impl Hub {
         Mailbox { hub: Arc::clone(self), slot, shared: Arc::new(Shared::new(capacity)), attached: Mutex::default() }
     }
 
-    /// From now on the mailbox hears of the queue: every entry above the returned positions, one position a shard, is
-    /// hinted or covered by a lagging mark. Attaching again changes nothing and returns where the shards are now.
-    pub fn attach(&self, queue: QueueId, mailbox: &Mailbox) -> Vec<(ShardId, Position)> {
+    /// From now on the mailbox hears of the queues: every entry above the positions of the answer, one position a shard,
+    /// is hinted or covered by a lagging mark. Attaching again changes nothing and says where the shards are now.
+    pub fn attach(&self, queues: &[QueueId], mailbox: &Mailbox) -> Attached {
         let mut attached = mailbox.attached.lock();
-        match attached.binary_search(&queue) {
-            Ok(_) => self.shards.iter().map(|shard| (shard.id, shard.table.lock().dispatched())).collect(),
-            Err(at) => {
-                attached.insert(at, queue);
-                let attach = |shard: &Shard| shard.table.lock().attach(queue, mailbox.slot, &mailbox.shared);
-                self.shards.iter().map(|shard| (shard.id, attach(shard))).collect()
+        let mut answer = Attached::new(self.shards.iter().map(|shard| shard.id));
+        for queue in queues {
+            let place = attached.binary_search(queue);
+            if let Err(at) = place {
+                attached.insert(at, *queue);
+            }
+            for (at, shard) in self.shards.iter().enumerate() {
+                let (above, named) = shard.attach(*queue, mailbox, place.is_err());
+                answer.add(at, above, (!named).then(|| (Arc::clone(&shard.wants), *queue)));
             }
         }
+        answer
     }
 
     /// The mailbox hears no more of the queue. Hints that it holds already stay.
@@ -138,14 +168,14 @@ impl Hub {
         let mut attached = mailbox.attached.lock();
         if let Ok(at) = attached.binary_search(&queue) {
             attached.remove(at);
-            self.shards.iter().for_each(|shard| shard.table.lock().detach(queue, mailbox.slot));
+            self.shards.iter().for_each(|shard| shard.detach(queue, mailbox.slot));
         }
     }
 
     fn leave(&self, slot: u32, attached: &[QueueId]) {
         for shard in &self.shards {
             for queue in attached {
-                shard.table.lock().detach(*queue, slot);
+                shard.detach(*queue, slot);
             }
         }
         // Only now: another mailbox may get the number at once.
@@ -162,7 +192,7 @@ impl Hub {
             self.follow(shard, &mut frames).await;
             tracing::debug!(shard = shard.id.0, "notify stream ended, asking again");
             tokio::time::sleep(AGAIN).await;
-            frames = self.broker.notify(shard.id);
+            frames = self.broker.notify_of(shard.id, &shard.wants);
             // What was applied between the streams comes in no frame.
             self.dispatch(shard, Delivery::gap(self.broker.applied(shard.id))).await;
         }

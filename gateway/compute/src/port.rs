@@ -24,6 +24,7 @@ mod overview;
 mod page;
 mod peer;
 mod reply;
+mod wants;
 
 pub use command::{CloseReason, Command, GatewayEvent, Interest, LaneProgress, Owner, SessionOpen, Subscribe, Will};
 pub use frame::{Frame, FrameSender, Frames, Notice, Offered, frames};
@@ -33,6 +34,7 @@ pub use overview::{ClientSession, GatewayState, Overview, ShardStatus};
 pub use page::{Entry, EntryFlags, Page, QueueRef, Read};
 pub use peer::{Answer, Ask, Kicked, NoPeers, Peer, PeerError, Peers};
 pub use reply::{FlightState, InFlight, Lane, Opened, Rejected, Reply, Session, Subscription};
+pub use wants::{CHANGE, Change, Wants};
 
 /// Why a call failed: what was tried, and the kind that decides what the protocol says and whether to try again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -111,6 +113,14 @@ pub trait Broker: Send + Sync + 'static {
     /// Frames of everything applied from now on, one a batch. The first frame's `from` is where they begin. A reader
     /// that falls behind finds a gap, never a frame out of order.
     fn notify(&self, shard: ShardId) -> Frames;
+
+    /// The same for a reader that says which queues it wants to hear of. Frames name these at least, above the position
+    /// at which each was registered, and stay contiguous; whether they leave others out is the broker's choice, and
+    /// in one process it gains nothing.
+    fn notify_of(&self, shard: ShardId, wants: &Arc<Wants>) -> Frames {
+        wants.everything();
+        self.notify(shard)
+    }
 
     /// Everything up to here is applied and readable.
     fn applied(&self, shard: ShardId) -> Position;

@@ -8,6 +8,7 @@
 
 mod calls;
 mod dial;
+mod follow;
 mod link;
 mod members;
 mod outstanding;

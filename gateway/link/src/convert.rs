@@ -25,7 +25,7 @@ use causeway_model::{
 use crate::proto as pb;
 
 pub(crate) use command::{command_from, command_to};
-pub(crate) use frame::{frame_from, frame_to, ids_from};
+pub(crate) use frame::{frame_from, frame_to, ids_from, ids_to};
 pub(crate) use member::{lease_from, lease_to, member_from, member_to};
 pub(crate) use message::{message_from, message_to};
 pub(crate) use overview::{client_session_from, client_session_to, gateways_from, gateways_to, status_from, status_to};

@@ -15,6 +15,7 @@ mod ask;
 mod hello;
 mod links;
 mod members;
+mod narrow;
 mod notify;
 mod parts;
 mod peer;

@@ -71,6 +71,10 @@ pub struct ClientSettings {
     pub notify_frames: usize,
     /// Bytes of frames that a reader of notify may lag behind.
     pub notify_bytes: usize,
+    /// Brokers tell readers of the queues that they want to hear of ([`Wants`]), not of all.
+    ///
+    /// [`Wants`]: causeway_compute::port::Wants
+    pub precise: bool,
     /// Pauses between attempts.
     pub backoff: Backoff,
     /// When a silent broker is given up.
@@ -87,6 +91,7 @@ impl Default for ClientSettings {
             in_flight_bytes: 64 << 20,
             notify_frames: 1024,
             notify_bytes: 16 << 20,
+            precise: false,
             backoff: Backoff::default(),
             liveness: Liveness::default(),
         }

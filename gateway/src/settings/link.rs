@@ -50,8 +50,22 @@ pub struct Linked {
     /// Bytes of calls that may wait for the brokers' answers; over it, clients are told that the server is busy.
     #[serde(with = "crate::exact")]
     pub in_flight: ByteSize,
+    /// What the brokers tell it of new messages.
+    pub delivery: Delivery,
     /// Connections of other gateways open at once, on each address; one more is closed at once.
     pub max_connections: usize,
+}
+
+/// What the brokers tell a gateway of new messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// All there are. Best for a few gateways: nothing is registered, and nobody waits for it.
+    #[default]
+    Broadcast,
+    /// Those for which it has a subscriber. Best for many gateways, each with interest in little of what is published:
+    /// a subscription waits for one more answer of the brokers, which keep the queues of each gateway in memory.
+    Precise,
 }
 
 /// What is not to be seen in logs.
@@ -83,6 +97,7 @@ impl Default for Linked {
             token,
             tls,
             in_flight: ByteSize::b(u64::try_from(ClientSettings::default().in_flight_bytes).unwrap_or(u64::MAX)),
+            delivery: Delivery::default(),
             max_connections,
         }
     }
@@ -154,6 +169,7 @@ impl Linked {
             token: self.token.as_ref().map(|token| token.0.clone()),
             tls: self.tls.clone(),
             in_flight_bytes: super::bytes(self.in_flight),
+            precise: self.delivery == Delivery::Precise,
             ..ClientSettings::default()
         }
     }
@@ -196,7 +212,8 @@ mod tests {
             assert_eq!(served.bind.len(), count);
             assert_eq!(toml::from_str::<Served>(&toml::to_string(&served).unwrap()).unwrap(), served);
         }
-        let linked: Linked = toml::from_str("brokers = 'b:1'\ntoken = 'secret'").unwrap();
+        let linked: Linked = toml::from_str("brokers = 'b:1'\ntoken = 'secret'\ndelivery = 'precise'").unwrap();
+        assert!(linked.client().precise && !Linked::default().client().precise);
         assert_eq!(linked.brokers, ["b:1"]);
         assert!(!format!("{linked:?}").contains("secret"));
         assert!(toml::from_str::<Served>("bind = 7400").unwrap_err().message().contains("or a list"));

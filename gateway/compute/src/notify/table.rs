@@ -149,12 +149,13 @@ impl Table {
         self.dispatched
     }
 
-    /// Removes a subscriber that is there.
-    pub(super) fn detach(&mut self, queue: QueueId, number: u32) {
-        let Some(subscribers) = self.queues.get_mut(&queue) else { return };
-        let Some(at) = subscribers.iter().position(|other| *other == number) else { return };
+    /// Removes a subscriber that is there; whether it was the queue's last.
+    pub(super) fn detach(&mut self, queue: QueueId, number: u32) -> bool {
+        let Some(subscribers) = self.queues.get_mut(&queue) else { return false };
+        let Some(at) = subscribers.iter().position(|other| *other == number) else { return false };
         subscribers.swap_remove(at);
-        if subscribers.is_empty() {
+        let last = subscribers.is_empty();
+        if last {
             self.queues.remove(&queue);
         }
         if let Some(slot) = self.slots.get_mut(number as usize) {
@@ -163,6 +164,7 @@ impl Table {
                 slot.mailbox = None;
             }
         }
+        last
     }
 
     /// Does the next part of a delivery.

@@ -1,14 +1,14 @@
 //! Notify under interleavings made of explicit steps: no task, no time, one entry of work a step.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod property;
+mod wanted;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::{Position, QueueId, ShardId};
-use futures_util::poll;
+use futures_util::{FutureExt, poll};
 use parking_lot::Mutex;
-use proptest::collection::vec;
-use proptest::prelude::*;
 
 use super::table::Step;
 use super::*;
@@ -18,12 +18,27 @@ use crate::port::Frame;
 const SHARD: ShardId = ShardId(0);
 
 fn hub(shards: u32) -> Arc<Hub> {
-    Arc::new(Hub::new(Double::new(shards), process().metrics.notify))
+    Arc::new(Hub::new(Double::new(shards), everything(shards), process().metrics.notify))
+}
+
+/// Frames name every queue.
+fn everything(shards: u32) -> Vec<Arc<Wants>> {
+    let wants = || {
+        let wants = Wants::default();
+        wants.everything();
+        Arc::new(wants)
+    };
+    std::iter::repeat_with(wants).take(shards as usize).collect()
+}
+
+/// Attaches where frames name every queue, so that nothing is to be waited for.
+fn attach(hub: &Hub, queue: QueueId, mailbox: &Mailbox) -> Vec<(ShardId, Position)> {
+    hub.attach(&[queue], mailbox).above().now_or_never().unwrap()
 }
 
 /// A hub whose steps do one lookup or one mark each.
 fn slow_hub(shards: u32) -> Arc<Hub> {
-    let mut hub = Hub::new(Double::new(shards), process().metrics.notify);
+    let mut hub = Hub::new(Double::new(shards), everything(shards), process().metrics.notify);
     for shard in &mut hub.shards {
         shard.table = Mutex::new(Table::new(shard.id, Position(0), 1));
     }
@@ -63,8 +78,8 @@ fn stamps(mailbox: &Mailbox) -> Vec<u64> {
 fn a_mailbox_hears_of_its_queues_only_and_once_a_stamp() {
     let hub = hub(1);
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
-    hub.attach(queue(2), &mailbox);
+    attach(&hub, queue(1), &mailbox);
+    attach(&hub, queue(2), &mailbox);
     deliver(&hub, frame(0, 0, 100, &[(10, &[3]), (20, &[1, 3, 2]), (30, &[]), (40, &[2])]));
     let (hints, lagging) = take(&mailbox);
     assert_eq!(hints, [(20, vec![queue(1), queue(2)]), (40, vec![queue(2)])]);
@@ -76,31 +91,31 @@ fn a_mailbox_hears_of_its_queues_only_and_once_a_stamp() {
 fn whoever_attaches_in_the_middle_of_a_frame_gets_what_is_above_the_boundary() {
     let hub = slow_hub(1);
     let early = hub.mailbox(8);
-    assert_eq!(hub.attach(queue(1), &early), [(SHARD, Position(0))]);
+    assert_eq!(attach(&hub, queue(1), &early), [(SHARD, Position(0))]);
     let mut delivery = Delivery::frame(Arc::new(frame(0, 0, 100, &[(10, &[1]), (20, &[1]), (30, &[1])])));
     assert!(!step(&hub, &mut delivery).done);
     let late = hub.mailbox(8);
-    assert_eq!(hub.attach(queue(1), &late), [(SHARD, Position(10))]);
+    assert_eq!(attach(&hub, queue(1), &late), [(SHARD, Position(10))]);
     assert!(!step(&hub, &mut delivery).done);
     assert!(step(&hub, &mut delivery).done);
     assert_eq!(stamps(&early), [10, 20, 30]);
     assert_eq!(stamps(&late), [20, 30]);
     let last = hub.mailbox(8);
-    assert_eq!(hub.attach(queue(1), &last), [(SHARD, Position(100))]);
+    assert_eq!(attach(&hub, queue(1), &last), [(SHARD, Position(100))]);
 }
 
 #[test]
 fn whoever_attaches_while_a_gap_is_being_marked_starts_above_it() {
     let hub = slow_hub(1);
     let (first, second) = (hub.mailbox(8), hub.mailbox(8));
-    hub.attach(queue(1), &first);
-    hub.attach(queue(1), &second);
+    attach(&hub, queue(1), &first);
+    attach(&hub, queue(1), &second);
     let mut delivery = Delivery::frame(Arc::new(frame(0, 50, 100, &[(60, &[1])])));
     // The first slot is marked, the second is not yet.
     assert!(step(&hub, &mut delivery).gap);
     drop(first);
     let late = hub.mailbox(8);
-    assert_eq!(hub.attach(queue(1), &late), [(SHARD, Position(50))]);
+    assert_eq!(attach(&hub, queue(1), &late), [(SHARD, Position(50))]);
     while !step(&hub, &mut delivery).done {}
     assert_eq!(stamps(&late), [60]);
     // Marked, so that the frame's own hint only moves the mark.
@@ -111,7 +126,7 @@ fn whoever_attaches_while_a_gap_is_being_marked_starts_above_it() {
 fn a_gap_drops_the_hints_below_it_and_a_collapsed_frame_has_none_above_it() {
     let hub = hub(1);
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     deliver(&hub, frame(0, 0, 10, &[(5, &[1])]));
     deliver(&hub, frame(0, 20, 30, &[]));
     assert_eq!(take(&mailbox), (vec![], vec![(SHARD, Position(20))]));
@@ -125,7 +140,7 @@ fn a_gap_drops_the_hints_below_it_and_a_collapsed_frame_has_none_above_it() {
 fn a_stream_that_begins_anew_with_frames_that_were_seen_repeats_no_hint() {
     let hub = hub(1);
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     deliver(&hub, frame(0, 0, 20, &[(5, &[1]), (15, &[1])]));
     deliver(&hub, frame(0, 10, 30, &[(15, &[1]), (25, &[1])]));
     assert_eq!(stamps(&mailbox), [5, 15, 25]);
@@ -135,8 +150,8 @@ fn a_stream_that_begins_anew_with_frames_that_were_seen_repeats_no_hint() {
 fn a_full_mailbox_keeps_one_position_a_shard_and_no_hints() {
     let hub = hub(2);
     let (slow, quick) = (hub.mailbox(2), hub.mailbox(2));
-    hub.attach(queue(1), &slow);
-    hub.attach(queue(1), &quick);
+    attach(&hub, queue(1), &slow);
+    attach(&hub, queue(1), &quick);
     for (shard, stamp) in [(0, 10), (1, 10), (0, 20), (0, 30), (1, 20)] {
         deliver(&hub, frame(shard, stamp - 10, stamp, &[(stamp, &[1])]));
         assert_eq!(stamps(&quick), [stamp]);
@@ -152,7 +167,7 @@ fn overlap_takes_one_place_in_a_mailbox() {
     let hub = hub(1);
     let mailbox = hub.mailbox(1);
     for number in 1..=4 {
-        hub.attach(queue(number), &mailbox);
+        attach(&hub, queue(number), &mailbox);
     }
     deliver(&hub, frame(0, 0, 10, &[(10, &[1, 2, 3, 4])]));
     assert_eq!(take(&mailbox), (vec![(10, (1..=4).map(queue).collect())], vec![]));
@@ -162,7 +177,7 @@ fn overlap_takes_one_place_in_a_mailbox() {
 fn a_frame_wakes_a_waiting_reader_once() {
     let hub = hub(1);
     let mailbox = hub.mailbox(64);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     let (waker, count) = counting_waker();
     let mut context = std::task::Context::from_waker(&waker);
     let mut ready = std::pin::pin!(mailbox.ready());
@@ -192,9 +207,9 @@ fn detaching_and_dropping_leave_nothing_behind() {
     let hub = hub(2);
     let (one, two) = (hub.mailbox(8), hub.mailbox(8));
     for mailbox in [&one, &two] {
-        hub.attach(queue(1), mailbox);
-        hub.attach(queue(2), mailbox);
-        hub.attach(queue(1), mailbox);
+        attach(&hub, queue(1), mailbox);
+        attach(&hub, queue(2), mailbox);
+        attach(&hub, queue(1), mailbox);
     }
     hub.detach(queue(1), &one);
     hub.detach(queue(1), &one);
@@ -209,7 +224,7 @@ fn detaching_and_dropping_leave_nothing_behind() {
     // Numbers are used again, and a new owner hears nothing of the old one's queues.
     let three = hub.mailbox(8);
     assert!(three.slot < 2);
-    hub.attach(queue(3), &three);
+    attach(&hub, queue(3), &three);
     deliver(&hub, frame(0, 10, 20, &[(15, &[1, 2]), (16, &[3])]));
     assert_eq!(stamps(&three), [16]);
 }
@@ -223,7 +238,7 @@ fn readers_that_come_and_go_on_other_threads_miss_nothing() {
         let mut told = 0;
         while told < 200 {
             let mailbox = hub.mailbox(capacity);
-            let mut at = hub.attach(queue(1), &mailbox)[0].1.0;
+            let mut at = attach(&hub, queue(1), &mailbox)[0].1.0;
             for _ in 0..20 {
                 let (hints, lagging) = take(&mailbox);
                 told += hints.len() + lagging.len();
@@ -253,7 +268,7 @@ fn readers_that_come_and_go_on_other_threads_miss_nothing() {
 fn an_idle_mailbox_is_small() {
     let hub = hub(1);
     let mailbox = hub.mailbox(2048);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     let attached = mailbox.attached.lock().capacity() * size_of::<QueueId>();
     // The handle, what dispatchers write to with its two counters, and its place in the table of one shard.
     let bytes = size_of::<Mailbox>() + attached + size_of::<Shared>() + 16 + Table::SLOT_BYTES;
@@ -269,7 +284,7 @@ async fn the_dispatcher_hands_out_frames_in_order_and_ends_when_the_process_clos
     let (broker, process) = (Double::new(2), process());
     let hub = Hub::start(broker.clone(), &process.tasks, process.metrics.notify.clone());
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     assert!(broker.send(frame(1, 0, 10, &[(5, &[1])])));
     mailbox.ready().await;
     assert_eq!(stamps(&mailbox), [5]);
@@ -286,7 +301,7 @@ async fn what_was_applied_between_two_streams_is_a_gap() {
     let (broker, process) = (Double::new(1), process());
     let hub = Hub::start(broker.clone(), &process.tasks, process.metrics.notify.clone());
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     broker.set_applied(0, 70);
     let begun = tokio::time::Instant::now();
     broker.end_streams(0);
@@ -307,7 +322,7 @@ async fn frames_that_were_dropped_at_the_end_of_a_stream_are_missed_within_two_c
     let (broker, process) = (Double::new(1), process());
     let hub = Hub::start(broker.clone(), &process.tasks, process.metrics.notify.clone());
     let mailbox = hub.mailbox(8);
-    hub.attach(queue(1), &mailbox);
+    attach(&hub, queue(1), &mailbox);
     let mut ready = std::pin::pin!(mailbox.ready());
     assert!(poll!(ready.as_mut()).is_pending());
     // Applied moves on and the stream, whose reader was too slow, stays silent.
@@ -316,214 +331,4 @@ async fn frames_that_were_dropped_at_the_end_of_a_stream_are_missed_within_two_c
     ready.await;
     assert!(begun.elapsed() <= 2 * CHECK);
     assert_eq!(take(&mailbox), (vec![], vec![(SHARD, Position(90))]));
-}
-
-/// A move of one of the parties.
-#[derive(Clone, Debug)]
-enum Move {
-    /// A batch is applied on a shard; `lost` frames never reach the dispatcher.
-    Apply { shard: usize, notices: Vec<Vec<u8>>, lost: bool, collapsed: bool },
-    /// The dispatcher of a shard does one step.
-    Step { shard: usize },
-    /// A reader attaches.
-    Attach { reader: usize, queue: u8 },
-    /// A reader detaches.
-    Detach { reader: usize, queue: u8 },
-    /// A reader takes what it has.
-    Take { reader: usize },
-    /// A reader is replaced by a new one.
-    Replace { reader: usize },
-}
-
-fn moves() -> impl Strategy<Value = Move> {
-    let notices = || vec(prop::collection::btree_set(0..4_u8, 0..4), 0..5);
-    let apply = (0..2_usize, notices(), prop::bool::weighted(0.1), prop::bool::weighted(0.1));
-    prop_oneof![
-        3 => apply.prop_map(|(shard, notices, lost, collapsed)| {
-            let notices = notices.into_iter().map(|queues| queues.into_iter().collect()).collect();
-            Move::Apply { shard, notices, lost, collapsed }
-        }),
-        10 => (0..2_usize).prop_map(|shard| Move::Step { shard }),
-        3 => (0..3_usize, 0..4_u8).prop_map(|(reader, queue)| Move::Attach { reader, queue }),
-        1 => (0..3_usize, 0..4_u8).prop_map(|(reader, queue)| Move::Detach { reader, queue }),
-        3 => (0..3_usize).prop_map(|reader| Move::Take { reader }),
-        1 => (0..3_usize).prop_map(|reader| Move::Replace { reader }),
-    ]
-}
-
-/// What a reader knows and what it must have been told.
-struct Reader {
-    mailbox: Mailbox,
-    /// Queue → per shard, the boundary.
-    attached: BTreeMap<u8, Vec<Position>>,
-    /// Per shard: the last stamp taken or lag mark.
-    seen: [Position; 2],
-    /// Stamps it must be told of at the latest when everything is handed out: (shard, stamp, queue).
-    owed: BTreeSet<(usize, u64, u8)>,
-    /// What it was told of.
-    told: BTreeSet<(usize, u64, u8)>,
-}
-
-struct World {
-    hub: Arc<Hub>,
-    readers: Vec<Reader>,
-    /// Per shard: all entries ever, (stamp, queues).
-    log: [Vec<(u64, Vec<u8>)>; 2],
-    applied: [u64; 2],
-    frames: [Vec<Frame>; 2],
-    deliveries: [Option<Delivery>; 2],
-    /// Everything at or below was given to whoever was attached: the boundary, but for a gap that is being marked.
-    settled: [Position; 2],
-}
-
-const CAPACITY: usize = 3;
-
-impl World {
-    fn new() -> Self {
-        let hub = slow_hub(2);
-        let readers = (0..3).map(|_| Reader::new(&hub)).collect();
-        Self {
-            hub,
-            readers,
-            log: Default::default(),
-            applied: [0; 2],
-            frames: Default::default(),
-            deliveries: Default::default(),
-            settled: [Position(0); 2],
-        }
-    }
-
-    fn play(&mut self, next: Move) {
-        match next {
-            Move::Apply { shard, notices, lost, collapsed } => self.apply(shard, notices, lost, collapsed),
-            Move::Step { shard } => drop(self.step(shard)),
-            Move::Attach { reader, queue: number } => {
-                let reader = &mut self.readers[reader];
-                let from = self.hub.attach(queue(number), &reader.mailbox);
-                let from = from.into_iter().map(|(_, position)| position).collect();
-                reader.attached.entry(number).or_insert(from);
-            }
-            Move::Detach { reader, queue: number } => {
-                self.owe(reader, number);
-                let reader = &mut self.readers[reader];
-                self.hub.detach(queue(number), &reader.mailbox);
-                reader.attached.remove(&number);
-            }
-            Move::Take { reader } => self.readers[reader].take(&self.log),
-            Move::Replace { reader } => self.readers[reader] = Reader::new(&self.hub),
-        }
-    }
-
-    fn apply(&mut self, shard: usize, notices: Vec<Vec<u8>>, lost: bool, collapsed: bool) {
-        let from = self.applied[shard];
-        let entries: Vec<_> = (from + 10..).step_by(10).zip(notices).collect();
-        let to = entries.last().map_or(from, |(stamp, _)| *stamp) + 5;
-        self.applied[shard] = to;
-        self.log[shard].extend(entries.clone());
-        if !lost {
-            let carried = if collapsed { vec![] } else { entries };
-            let carried: Vec<_> = carried.iter().map(|(stamp, queues)| (*stamp, queues.as_slice())).collect();
-            let frame = frame(u32::try_from(shard).unwrap(), from, to, &carried);
-            self.frames[shard].push(Frame { collapsed, ..frame });
-        }
-    }
-
-    /// One step; false when there is nothing to do.
-    fn step(&mut self, shard: usize) -> bool {
-        if self.deliveries[shard].is_none() && !self.frames[shard].is_empty() {
-            self.deliveries[shard] = Some(Delivery::frame(Arc::new(self.frames[shard].remove(0))));
-        }
-        let Some(delivery) = &mut self.deliveries[shard] else { return false };
-        let done = self.hub.shards[shard].step(delivery).done;
-        if !delivery.is_marking() {
-            self.settled[shard] = self.hub.shards[shard].table.lock().dispatched();
-        }
-        if done {
-            self.deliveries[shard] = None;
-        }
-        true
-    }
-
-    /// Writes down what a reader must learn of a queue that it leaves now.
-    fn owe(&mut self, reader: usize, queue: u8) {
-        let reader = &mut self.readers[reader];
-        let Some(from) = reader.attached.get(&queue) else { return };
-        for (shard, from) in from.iter().enumerate() {
-            let dispatched = self.settled[shard];
-            let entries = self.log[shard]
-                .iter()
-                .filter(|(stamp, queues)| *stamp > from.0 && *stamp <= dispatched.0 && queues.contains(&queue));
-            reader.owed.extend(entries.map(|(stamp, _)| (shard, *stamp, queue)));
-        }
-    }
-
-    /// Hands out the rest, with a gap for whatever was lost last, and checks that nobody missed anything.
-    fn finish(mut self) {
-        for shard in 0..2 {
-            while self.step(shard) {}
-            self.deliveries[shard] = Some(Delivery::gap(Position(self.applied[shard])));
-            while self.step(shard) {}
-        }
-        for index in 0..self.readers.len() {
-            for number in 0..4 {
-                self.owe(index, number);
-            }
-            let reader = &mut self.readers[index];
-            reader.take(&self.log);
-            assert!(reader.owed.is_subset(&reader.told), "owed {:?}, told {:?}", reader.owed, reader.told);
-        }
-    }
-}
-
-impl Reader {
-    fn new(hub: &Arc<Hub>) -> Self {
-        Self {
-            mailbox: hub.mailbox(CAPACITY),
-            attached: BTreeMap::new(),
-            seen: [Position(0); 2],
-            owed: BTreeSet::new(),
-            told: BTreeSet::new(),
-        }
-    }
-
-    fn take(&mut self, log: &[Vec<(u64, Vec<u8>)>; 2]) {
-        let mut hints = Vec::new();
-        let taken = self.mailbox.take(&mut hints);
-        assert!(hints.len() <= CAPACITY);
-        let mut told = Vec::new();
-        for (shard, upto) in taken.lagging {
-            let index = shard.0 as usize;
-            // As a session does: reads the index up to the mark, so everything below counts as told.
-            let read = log[index].iter().filter(|(stamp, _)| *stamp <= upto.0);
-            told.extend(read.flat_map(|(stamp, queues)| queues.iter().map(move |queue| (index, *stamp, *queue))));
-            self.seen[index] = self.seen[index].max(upto);
-        }
-        for hint in &hints {
-            let index = hint.shard.0 as usize;
-            let position = hint.stamp.position();
-            assert!(position > self.seen[index], "{hint:?} after {:?}", self.seen[index]);
-            self.seen[index] = position;
-            let entry = log[index].iter().find(|(stamp, _)| *stamp == position.0);
-            let (_, queues) = entry.expect("a hint of something that was applied");
-            for matched in &hint.queues {
-                let number = matched.0[0];
-                assert!(queues.contains(&number));
-                told.push((index, position.0, number));
-            }
-        }
-        self.told.extend(told);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn however_attach_frames_gaps_and_readers_interleave_nobody_misses_an_entry(script in vec(moves(), 1..80)) {
-        let mut world = World::new();
-        for next in script {
-            world.play(next);
-        }
-        world.finish();
-    }
 }

@@ -94,6 +94,7 @@ macro_rules! broker_suite {
             notify: a_reader_that_falls_behind_finds_a_gap_and_reads_the_rest;
             notify: a_large_batch_is_collapsed_and_readable;
             notify: a_reader_that_leaves_disturbs_nobody;
+            notify: a_reader_of_some_queues_hears_of_them;
             overview: a_client_has_the_session_that_it_opened_last;
             overview: gateways_are_joined_until_they_are_lost;
             overview: a_shard_says_where_it_stands;

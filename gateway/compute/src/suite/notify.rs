@@ -7,7 +7,7 @@ use causeway_model::{Namespace, Position, QueueId, QueueKind};
 
 use super::World;
 use super::client::{Client, filter, gateway, message, numbered, published, texts};
-use crate::port::{Command, Frame, Frames};
+use crate::port::{Command, Frame, Frames, Wants};
 
 /// Reads frames until everything up to `upto` was in one; each must follow on the one before.
 async fn until(frames: &mut Frames, upto: Position) -> Vec<Arc<Frame>> {
@@ -154,4 +154,37 @@ pub async fn a_reader_that_leaves_disturbs_nobody(world: &impl World) {
     let frames = until(&mut reads, client.broker.applied(client.shard)).await;
     let notices = frames.iter().flat_map(|frame| frame.iter()).count();
     assert_eq!(notices, 3);
+}
+
+/// Who says which queues it wants to hear of misses nothing of them, and its frames are contiguous, whatever else they
+/// name.
+pub async fn a_reader_of_some_queues_hears_of_them(world: &impl World) {
+    let client = Client::new(world);
+    client.add("some/+", gateway(1)).await;
+    let wants = Arc::new(Wants::default());
+    let mut frames = client.broker.notify_of(client.shard, &wants);
+    let queues = [client.id(&filter("some/+")), client.id(&filter("one"))];
+    let mut expected: BTreeMap<QueueId, Vec<Position>> = BTreeMap::new();
+    for queue in queues {
+        let from = match wants.add(queue) {
+            Some(from) => from,
+            None => wants.registered(queue).await,
+        };
+        assert!(from <= client.broker.applied(client.shard));
+        for n in 0..10 {
+            client.publish("none", &n.to_string()).await;
+            let at = client.publish(&format!("some/{n}"), "x").await;
+            expected.entry(queues[0]).or_default().push(at);
+            let at = client.publish("one", "x").await;
+            expected.entry(queues[1]).or_default().push(at);
+        }
+    }
+    // The second queue was asked for later.
+    expected.entry(queues[1]).or_default().drain(..10);
+    let frames = until(&mut frames, client.broker.applied(client.shard)).await;
+    for (queue, expected) in expected {
+        let named = frames.iter().flat_map(|frame| frame.iter()).filter(|(_, queues)| queues.contains(&queue));
+        let named: Vec<_> = named.map(|(notice, _)| notice.position).filter(|at| *at >= expected[0]).collect();
+        assert_eq!(named, expected);
+    }
 }

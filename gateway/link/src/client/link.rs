@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_compute::port::{Offered, Reply};
-use causeway_model::{Kind, ShardId};
-use futures_util::future::{BoxFuture, pending, try_join_all};
-use futures_util::stream::{self, FuturesUnordered};
+use causeway_compute::port::Reply;
+use causeway_model::Kind;
+use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use super::dial::{Dialer, Dialled, chain};
-use super::readers::Reader;
 use super::shared::{Asker, Proposer, Shared, answer};
 use crate::client::outstanding::Call;
 use crate::proto as pb;
@@ -169,70 +168,6 @@ impl Link {
         if let Some(Some(call)) = self.shared.queries.answer(std::iter::once(id)).pop() {
             let _ = call.waiter.0.send(result);
         }
-    }
-
-    /// One reader's frames on this link.
-    async fn follow(&self, reader: Arc<Reader>, client: BrokersClient<Channel>) -> Result<(), Status> {
-        match self.begin(reader, client).await? {
-            Some((reader, events)) => self.read(reader, events).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Asks for a reader's frames; `None` if the reader has left.
-    async fn begin(
-        &self,
-        reader: Arc<Reader>,
-        mut client: BrokersClient<Channel>,
-    ) -> Result<Option<(Arc<Reader>, Streaming<pb::NotifyEvent>)>, Status> {
-        if reader.sender.closed().now_or_never().is_some() {
-            self.leave(&reader);
-            return Ok(None);
-        }
-        let start = pb::NotifyStart { shard: reader.shard.0 };
-        let start = pb::NotifyRequest { kind: Some(pb::notify_request::Kind::Start(start)) };
-        match client.notify(stream::iter([start]).chain(stream::once(pending()))).await {
-            Ok(events) => {
-                self.shared.proposals.lift(reader.barrier);
-                Ok(Some((reader, events.into_inner())))
-            }
-            Err(status) if status.code() == Code::NotFound => {
-                self.leave(&reader);
-                Ok(None)
-            }
-            Err(status) => Err(status),
-        }
-    }
-
-    async fn read(&self, reader: Arc<Reader>, mut events: Streaming<pb::NotifyEvent>) -> Result<(), Status> {
-        loop {
-            let event = tokio::select! {
-                () = reader.sender.closed() => None,
-                event = events.message() => event?,
-            };
-            // The reader has left, or the broker ended its stream.
-            let Some(event) = event else { break };
-            self.shared.standings.advance(event.standing.as_slice());
-            for frame in &event.frames {
-                if self.offer(&reader, frame)? == Offered::Gone {
-                    break;
-                }
-            }
-        }
-        self.leave(&reader);
-        Ok(())
-    }
-
-    fn leave(&self, reader: &Reader) {
-        self.shared.proposals.lift(reader.barrier);
-        self.shared.readers.remove(reader.number);
-    }
-
-    fn offer(&self, reader: &Reader, frame: &pb::Frame) -> Result<Offered, Status> {
-        let frame = convert::frame_from(reader.shard, frame);
-        let frame = frame.map_err(|malformed| Status::data_loss(format!("a frame makes no sense: {malformed}")))?;
-        self.shared.standings.reach(ShardId(reader.shard.0), frame.to);
-        Ok(reader.sender.offer(&Arc::new(frame)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use causeway_compute::port::{
     Broker, ClientSession, Cluster, Command, Error, Frames, GatewayState, Overview, Page, Read, Reply, Session,
-    SessionOpen, ShardStatus,
+    SessionOpen, ShardStatus, Wants,
 };
 use causeway_model::{ClientId, Incarnation, Kind, Message, Namespace, Position, Qos, ShardId, Sid};
 use futures_util::FutureExt;
@@ -99,7 +99,15 @@ impl Broker for Client {
     }
 
     fn notify(&self, shard: ShardId) -> Frames {
-        self.shared.readers.add(shard, &self.shared.proposals)
+        self.shared.readers.add(shard, None, &self.shared.proposals)
+    }
+
+    fn notify_of(&self, shard: ShardId, wants: &Arc<Wants>) -> Frames {
+        if !self.shared.precise {
+            wants.everything();
+        }
+        let wants = self.shared.precise.then(|| Arc::clone(wants));
+        self.shared.readers.add(shard, wants, &self.shared.proposals)
     }
 
     fn applied(&self, shard: ShardId) -> Position {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use causeway_compute::port::{FrameSender, Frames, frames};
+use causeway_compute::port::{FrameSender, Frames, Wants, frames};
 use causeway_model::ShardId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ pub(crate) struct Reader {
     pub(crate) number: u64,
     pub(crate) shard: ShardId,
     pub(crate) sender: FrameSender,
+    /// What it wants to hear of; `None`: of all.
+    pub(crate) wants: Option<Arc<Wants>>,
     /// Proposals made after `notify` returned wait behind it until the first stream has begun, so that this reader
     /// hears of them.
     pub(crate) barrier: u64,
@@ -45,7 +47,7 @@ impl Readers {
     }
 
     /// A new reader of a shard; one of a shard that the cluster does not have sees the end at once.
-    pub(crate) fn add(&self, shard: ShardId, proposals: &Calls<Proposer>) -> Frames {
+    pub(crate) fn add(&self, shard: ShardId, wants: Option<Arc<Wants>>, proposals: &Calls<Proposer>) -> Frames {
         if shard.0 >= self.shards {
             return frames(1, 0).1;
         }
@@ -58,7 +60,7 @@ impl Readers {
             let barrier = proposals.barrier();
             let number = state.next;
             state.next += 1;
-            state.readers.push(Arc::new(Reader { number, shard, sender, barrier }));
+            state.readers.push(Arc::new(Reader { number, shard, sender, wants, barrier }));
         }
         self.added.notify_one();
         frames

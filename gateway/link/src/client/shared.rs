@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// Where to send what goes by no stream; `None` while the link is down.
     pub(crate) channel: watch::Sender<Option<Channel>>,
     message_bytes: AtomicUsize,
+    /// Frames name what is wanted here, not everything.
+    pub(crate) precise: bool,
     /// How long a call that is not queued waits for a link and for its answer.
     pub(crate) patience: Duration,
 }
@@ -52,6 +54,7 @@ impl Shared {
             connected: watch::Sender::new(false),
             channel: watch::Sender::new(None),
             message_bytes: AtomicUsize::new(MESSAGE_BYTES),
+            precise: settings.precise,
             patience: settings.liveness.timeout,
         }
     }

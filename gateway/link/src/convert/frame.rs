@@ -54,7 +54,8 @@ pub(crate) fn frame_from(shard: ShardId, frame: &pb::Frame) -> Result<Frame, Mal
     Ok(Frame { shard, from, to, collapsed: frame.collapsed, notices, queues })
 }
 
-fn ids_to(ids: &[QueueId]) -> Bytes {
+/// Queue ids back to back.
+pub(crate) fn ids_to(ids: &[QueueId]) -> Bytes {
     let mut block = BytesMut::with_capacity(size_of_val(ids));
     for id in ids {
         block.put_slice(&id.0);
@@ -62,7 +63,7 @@ fn ids_to(ids: &[QueueId]) -> Bytes {
     block.freeze()
 }
 
-/// Queue ids back to back.
+/// The ids that came.
 pub(crate) fn ids_from(block: &[u8]) -> Result<Vec<QueueId>, Malformed> {
     let (ids, rest) = block.as_chunks::<16>();
     if !rest.is_empty() {

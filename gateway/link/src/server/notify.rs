@@ -1,4 +1,5 @@
-//! Frames for one reader: as they come, several a message when they queue up, and a heartbeat when there are none.
+//! Frames for one reader: as they come, several a message when they queue up, and a heartbeat when there are none. A
+//! reader that says what it wants to hear of is told of that; see [`Narrow`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,13 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use causeway_compute::port::{Broker, Frames};
-use causeway_model::ShardId;
+use causeway_model::{Position, ShardId};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use super::links::Link;
+use super::narrow::{MOST, Narrow};
 use super::service::{standings, superseded, unreadable};
 use crate::convert;
 use crate::proto as pb;
@@ -30,6 +32,11 @@ pub(crate) struct Following {
     broker: Arc<dyn Broker>,
     shard: ShardId,
     frames: Frames,
+    narrow: Narrow,
+    /// Everything at or below was in a frame, or before the stream.
+    at: Position,
+    /// What was asked for last and is to be answered.
+    wanted: Option<pb::NotifyWanted>,
     inbound: Option<Streaming<pb::NotifyRequest>>,
     tick: Interval,
     /// Nothing was sent since the last tick.
@@ -53,10 +60,13 @@ impl Following {
             return Err(Status::not_found(format!("no shard {shard}")));
         }
         let frames = broker.notify(shard);
+        // Read after the frames began: all above is in one.
+        let (at, narrow) = (broker.applied(shard), Narrow::new(shard, MOST));
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = Some(Box::pin(link.ended.clone().cancelled_owned()));
-        Ok(Self { link, broker, shard, frames, inbound: Some(inbound), tick, silent: true, ended })
+        let inbound = Some(inbound);
+        Ok(Self { link, broker, shard, frames, narrow, at, wanted: None, inbound, tick, silent: true, ended })
     }
 
     fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
@@ -65,9 +75,26 @@ impl Following {
                 Poll::Pending => break,
                 Poll::Ready(None) => self.inbound = None,
                 Poll::Ready(Some(Err(status))) => return Err(unreadable(&self.link.name, &status)),
-                Poll::Ready(Some(Ok(_))) => return Err(Status::unimplemented("precise notify")),
+                Poll::Ready(Some(Ok(pb::NotifyRequest { kind: Some(Said::Wants(wants)) }))) => self.want(&wants)?,
+                Poll::Ready(Some(Ok(_))) => return Err(Status::invalid_argument("notify begins once")),
             }
         }
+        Ok(())
+    }
+
+    fn want(&mut self, wants: &pb::NotifyWants) -> Result<(), Status> {
+        let ids = |block| convert::ids_from(block).map_err(|malformed| Status::invalid_argument(malformed.to_string()));
+        if !self.narrow.change(&ids(&wants.add)?, &ids(&wants.remove)?, wants.more) {
+            let (gateway, shard) = (&*self.link.name, self.shard.0);
+            tracing::warn!(
+                gateway,
+                shard,
+                most = MOST,
+                "it wants to hear of more queues than are kept: it hears of all"
+            );
+        }
+        // The frames that are taken from now on follow the list as it is now.
+        self.wanted = Some(pb::NotifyWanted { number: wants.number, from: self.at.0 });
         Ok(())
     }
 
@@ -78,7 +105,8 @@ impl Following {
             match self.frames.poll_recv(cx) {
                 Poll::Ready(Some(frame)) => {
                     bytes += frame.bytes();
-                    frames.push(convert::frame_to(&frame));
+                    self.at = frame.to.max(self.at);
+                    self.narrow.tell(&frame, |frame| frames.push(convert::frame_to(frame)));
                 }
                 Poll::Ready(None) => return true,
                 Poll::Pending => return false,
@@ -112,11 +140,14 @@ impl Stream for Following {
         while this.tick.poll_tick(cx).is_ready() {
             due = std::mem::replace(&mut this.silent, true);
         }
-        if frames.is_empty() && !due {
+        if frames.is_empty() && this.wanted.is_none() && !due {
             return Poll::Pending;
+        }
+        if due {
+            frames.extend(this.narrow.flush().as_ref().map(convert::frame_to));
         }
         this.silent = false;
         let standing = standings(&*this.broker, std::iter::once(this.shard)).next();
-        Poll::Ready(Some(Ok(pb::NotifyEvent { frames, standing, wanted: None })))
+        Poll::Ready(Some(Ok(pb::NotifyEvent { frames, standing, wanted: this.wanted.take() })))
     }
 }

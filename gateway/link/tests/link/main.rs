@@ -6,6 +6,7 @@ mod answers;
 mod gateways;
 mod lookup;
 mod peers;
+mod precise;
 mod raw;
 mod restart;
 mod suite;

@@ -140,7 +140,7 @@ async fn who_does_not_read_answers_is_asked_no_further_and_others_are_served() {
     let queries = (0..QUERIES).map(move |id| Many { ids: vec![id], bodies: vec![fetch(position.0)] });
     let _answers = raw.open::<Many, Outcomes>(ASK, stream::iter(queries)).await.unwrap();
     // So are frames.
-    let start = stream::iter([Start { start: Some(bytes::Bytes::new()) }]);
+    let start = stream::iter([Start { start: Some(bytes::Bytes::new()), wants: None }]);
     let _events = raw.open::<Start, Outcomes>(NOTIFY, start).await.unwrap();
     timeout(PATIENCE, server.fetched.clone().wait_for(|count| *count > 0)).await.unwrap().unwrap();
     let process = process();

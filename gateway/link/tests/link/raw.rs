@@ -101,11 +101,21 @@ pub(crate) fn fetch(position: u64) -> Bytes {
     query.into()
 }
 
-/// The start of a notify of shard 0: as bytes of a `Many`, whose fields have other meanings.
+/// What a reader of notify says: its start, an empty message for shard 0, or what it wants.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Start {
     #[prost(bytes = "bytes", optional, tag = "1")]
     pub(crate) start: Option<Bytes>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) wants: Option<Wants>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Wants {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) add: Bytes,
 }
 
 /// One connection.

@@ -49,7 +49,7 @@ fn open(client: &str, clean_start: bool, expiry: Duration) -> Command {
     })
 }
 
-async fn up(client: &Client, expected: bool) {
+pub(crate) async fn up(client: &Client, expected: bool) {
     timeout(PATIENCE, client.connected().wait_for(|up| *up == expected)).await.unwrap().unwrap();
 }
 

@@ -24,7 +24,7 @@ async fn fresh() -> Remote {
     let server = Server::start(&Memory::new(1), &server_settings()).await;
     let process = process();
     // A budget that the suite reaches: about 4,000 small calls.
-    let settings = ClientSettings { in_flight_bytes: 1 << 20, notify_frames: 64, ..server.settings() };
+    let settings = ClientSettings { in_flight_bytes: 1 << 20, notify_frames: 64, precise: true, ..server.settings() };
     // A message of the largest size is over it, and alone.
     let client = client(settings, 1, &process).await;
     Remote { server, client, _process: process }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use causeway_compute::registry::Kick;
-use causeway_model::{ClientId, Filter, Position, QueueId, ShardId};
+use causeway_model::{ClientId, Filter, QueueId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calls::{Pending, last_words};
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Pending::Messages(Box::pin(async move { messages.fetch(shard, positions).await }))
             }
             Call::Enter { client, resume } => self.enter(&client, resume),
-            Call::Attach(queues) => Pending::ready(Answer::Attached(self.attach(&queues))),
+            Call::Attach(queues) => self.attach(&queues),
             Call::Acquire(filter) => self.acquire(filter),
         };
         self.calls.start(ticket, pending);
@@ -135,21 +135,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }))
     }
 
-    fn attach(&mut self, queues: &[QueueId]) -> Vec<(ShardId, Position)> {
+    fn attach(&mut self, queues: &[QueueId]) -> Pending {
         let context = &self.server.context;
         let capacity = self.server.shared.settings.mailbox;
         let mailbox = self.mailbox.get_or_insert_with(|| Box::new(context.hub.mailbox(capacity)));
-        let mut from: Vec<_> = context.cluster.shards().map(|shard| (shard, Position(0))).collect();
-        for queue in queues {
-            for ((_, position), (_, boundary)) in from.iter_mut().zip(context.hub.attach(*queue, mailbox)) {
-                *position = boundary.max(*position);
+        let attached = context.hub.attach(queues, mailbox);
+        let broker = Arc::clone(&context.broker);
+        Pending::Other(Box::pin(async move {
+            let mut from = attached.above().await;
+            // Read after attaching: what was acknowledged to a publisher before now lies at or below.
+            for (shard, position) in &mut from {
+                *position = broker.applied(*shard).max(*position);
             }
-        }
-        // Read after attaching: what was acknowledged to a publisher before now lies at or below.
-        for (shard, position) in &mut from {
-            *position = context.broker.applied(*shard).max(*position);
-        }
-        from
+            Answer::Attached(from)
+        }))
     }
 
     fn acquire(&self, filter: Filter) -> Pending {
