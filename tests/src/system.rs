@@ -1,4 +1,5 @@
-//! A broker without protocols and gateways before it, each a process; whatever dies comes back on its old addresses.
+//! A broker without protocols and gateways before it, each a process; whatever dies comes back on its old addresses. Of
+//! the gateways every second one hears of the queues that it wants only, so that both ways are under every test.
 
 use std::net::SocketAddr;
 
@@ -62,8 +63,12 @@ impl System {
     pub fn start_gateway(&mut self, number: usize) -> Result<()> {
         let link = self.link.to_string();
         let place = self.gateways.get_mut(number).context("no such gateway")?;
-        let mqtt = place.mqtt.to_string();
-        let flags = ["--broker", &link, "--mqtt", &mqtt, "--admin", "127.0.0.1:0", "--name", &place.name];
+        let config = self.directory.path().join(format!("{}.toml", place.name));
+        let delivery = if number.is_multiple_of(2) { "broadcast" } else { "precise" };
+        std::fs::write(&config, format!("[link]\ndelivery = \"{delivery}\"\n"))?;
+        let (config, mqtt) = (config.display().to_string(), place.mqtt.to_string());
+        let flags = ["--config", &config, "--broker", &link, "--mqtt", &mqtt];
+        let flags = flags.into_iter().chain(["--admin", "127.0.0.1:0", "--name", &place.name]);
         let gateway = Daemon::start("causeway-gateway", flags)?;
         place.mqtt = gateway.mqtt()?;
         place.process = Some(gateway);

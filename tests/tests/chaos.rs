@@ -1,6 +1,7 @@
 //! Two gateways before a broker under QoS 1 load, while one of the three is killed or paused again and again: nothing
 //! acknowledged is lost, nothing is out of order within a topic and publisher, and the persistent subscriber, which
-//! comes back at whichever gateway lets it in, gets each message at least once.
+//! comes back at whichever gateway lets it in, gets each message at least once. A volatile subscriber of a wildcard has
+//! no hole in what it gets for as long as its connection lasts.
 //!
 //! Knobs: `SOAK` rounds (default 30), `SEED`.
 
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use causeway_mqtt::codec::{Ack, Packet, Qos, Reason};
+use causeway_mqtt::codec::{Ack, FilterOptions, Packet, PacketId, Properties, Publish, Qos, Reason, Subscribe};
 use causeway_tests::client::{Client, message, persistent, volatile};
 use causeway_tests::seed;
 use causeway_tests::system::System;
@@ -61,11 +62,11 @@ impl Publisher {
         let (mut client, _) = Client::connect_within(address, volatile(&format!("pub-{number}")), PATIENCE)?;
         let pid = |n: u64| u16::try_from(n % 60_000 + 1).unwrap();
         for n in &self.open {
-            client.queue(&Packet::Publish(message(&topic, n.to_string(), pid(*n))?))?;
+            client.queue(&Packet::Publish(message(&topic, payload(*n), pid(*n))?))?;
         }
         loop {
             while self.open.len() < WINDOW && !stop.load(Ordering::Relaxed) {
-                client.queue(&Packet::Publish(message(&topic, self.next.to_string(), pid(self.next))?))?;
+                client.queue(&Packet::Publish(message(&topic, payload(self.next), pid(self.next))?))?;
                 self.open.push_back(self.next);
                 self.next += 1;
             }
@@ -76,6 +77,18 @@ impl Publisher {
             self.open.pop_front();
         }
     }
+}
+
+/// The number of a message, in up to 4 KiB and now and then in 200: caches and frames see all sizes.
+fn payload(number: u64) -> String {
+    let width = if number.is_multiple_of(97) { 200 << 10 } else { number * 31 % (4 << 10) };
+    format!("{number:<width$}", width = usize::try_from(width).unwrap())
+}
+
+/// Topic and number of a message.
+fn numbers(publish: &Publish) -> Result<(usize, u64)> {
+    let number = std::str::from_utf8(&publish.payload)?.trim_end();
+    Ok((publish.topic.trim_start_matches("t/").parse()?, number.parse()?))
 }
 
 /// What no fault excuses.
@@ -136,13 +149,51 @@ fn subscribed(address: SocketAddr, out: &SyncSender<Event>) -> Result<std::conve
     }
     loop {
         let Packet::Publish(publish) = client.receive()? else { bail!("disconnected") };
-        let topic = publish.topic.trim_start_matches("t/").parse()?;
-        let number = std::str::from_utf8(&publish.payload)?.parse()?;
+        let (topic, number) = numbers(&publish)?;
         // Reported before it is acknowledged: a crash in between costs a second delivery, never a hole in the report.
         out.send(Event::Delivery(topic, number)).map_err(|_| Unheard)?;
         let pid = publish.pid.context("QoS 1 was granted")?;
         client.send(&Packet::PubAck(Ack::success(pid)))?;
     }
+}
+
+/// The volatile subscriber, at one gateway after the other until `stop` is set: how many messages it had. On one
+/// connection, what a topic brings begins somewhere and then goes on without a hole; what its publisher sent again may
+/// come again.
+fn light(gateways: &[SocketAddr], stop: &AtomicBool) -> Result<u64> {
+    let mut total = 0;
+    for address in gateways.iter().cycle() {
+        let ended = light_connection(*address, stop, &mut total);
+        match ended {
+            Err(error) if error.is::<Wrong>() => return Err(error),
+            _ if stop.load(Ordering::Relaxed) => return Ok(total),
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    bail!("no gateways")
+}
+
+fn light_connection(address: SocketAddr, stop: &AtomicBool, total: &mut u64) -> Result<()> {
+    let (mut client, _) = Client::connect_within(address, volatile("light"), PATIENCE)?;
+    // Messages may come before SUBACK: its packet is one of many here.
+    let subscribe = Subscribe::new(PacketId::MAX, Properties::EMPTY, [("+/+", FilterOptions::at(Qos::AtLeastOnce))])?;
+    client.send(&Packet::Subscribe(subscribe))?;
+    let mut next = [None; PUBLISHERS];
+    while !stop.load(Ordering::Relaxed) {
+        let publish = match client.receive()? {
+            Packet::SubAck(_) => continue,
+            Packet::Publish(publish) => publish,
+            other => bail!("{other:?}"),
+        };
+        let (topic, number) = numbers(&publish)?;
+        let expected = *next[topic].get_or_insert(number);
+        let hole = format!("light: topic {topic}: {number} came where {expected} was due");
+        ensure!(number <= expected, Wrong(hole));
+        next[topic] = Some(expected.max(number + 1));
+        *total += 1;
+        client.send(&Packet::PubAck(Ack::success(publish.pid.context("QoS 1 was granted")?)))?;
+    }
+    Ok(())
 }
 
 /// What the subscriber has seen: the first delivery of each number must come in order.
@@ -231,11 +282,12 @@ fn whatever_is_killed_or_paused_nothing_acknowledged_is_lost_and_the_order_is_ke
 
     let mut publishers: Vec<Publisher> = (0..PUBLISHERS).map(|_| Publisher::default()).collect();
     let (mut seen, stop, connections) = (Seen::default(), AtomicBool::new(false), Mutex::new(0));
-    let mut fenced = 0;
+    let (mut fenced, mut had) = (0, 0);
     thread::scope(|scope| {
         let (out, deliveries) = sync_channel(1 << 10);
         let (gateways, connections, stop) = (&gateways, &connections, &stop);
         scope.spawn(move || subscriber(gateways, &out, connections));
+        let light = scope.spawn(move || light(gateways, stop));
         let publishing: Vec<_> = publishers
             .iter_mut()
             .enumerate()
@@ -263,6 +315,7 @@ fn whatever_is_killed_or_paused_nothing_acknowledged_is_lost_and_the_order_is_ke
         }
         let sent: u64 = publishing.into_iter().map(|thread| thread.join().unwrap().expect("all is acknowledged")).sum();
         seen.until(sent, &deliveries, &system);
+        had = light.join().unwrap().expect("no hole");
         fenced = (0..2).map(|gateway| system.gateway(gateway).unwrap().log().matches("declared lost").count()).sum();
         // Ends the subscriber, with its next delivery or the end of its server.
         drop(deliveries);
@@ -270,8 +323,9 @@ fn whatever_is_killed_or_paused_nothing_acknowledged_is_lost_and_the_order_is_ke
     });
     let sent: Vec<u64> = publishers.iter().map(|publisher| publisher.next).collect();
     assert_eq!(seen.next.as_slice(), sent);
+    assert!(had > 0, "the volatile subscriber had something");
     eprintln!(
-        "chaos: {rounds} faults, {} messages, {} of them delivered again; {} subscriber connections, {} of publishers, {fenced} fenced runs",
+        "chaos: {rounds} faults, {} messages, {} of them delivered again; {} subscriber connections, {} of publishers, {fenced} fenced runs; {had} to the volatile subscriber",
         seen.total(),
         seen.again,
         connections.lock().unwrap(),

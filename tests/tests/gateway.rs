@@ -220,3 +220,42 @@ fn one_client_at_two_gateways_is_one_client_the_old_connection_is_told_so() {
         old = new;
     }
 }
+
+fn metric(daemon: &Daemon, name: &str) -> u64 {
+    let (_, text) = daemon.get("/metrics").unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.expect("a metric").parse().unwrap()
+}
+
+#[test]
+fn a_gateway_that_asks_for_what_it_wants_is_told_of_nothing_else() {
+    const NOTICES: &str = "causeway_notify_notices_total";
+    let system = System::start(2, "10s").unwrap();
+    let [here, there] = system.addresses()[..] else { panic!("two gateways") };
+    let (mut dash, _) = Client::connect(there, volatile("dash")).unwrap();
+    dash.subscribe("wanted", Qos::AtLeastOnce).unwrap();
+    let (mut wild, _) = Client::connect(there, volatile("wild")).unwrap();
+    wild.subscribe("also/+", Qos::AtLeastOnce).unwrap();
+    let (mut publisher, _) = Client::connect(here, volatile("pub")).unwrap();
+    for n in 0..100 {
+        publisher.publish("unwanted", n.to_string(), 1).unwrap();
+        publisher.publish("wanted", n.to_string(), 2).unwrap();
+        publisher.publish("also/1", n.to_string(), 3).unwrap();
+    }
+    for n in 0..100 {
+        assert_eq!(&*dash.take().unwrap().payload, n.to_string().as_bytes());
+        assert_eq!(&*wild.take().unwrap().payload, n.to_string().as_bytes());
+    }
+    assert_eq!(metric(system.gateway(1).unwrap(), NOTICES), 200);
+    // The other one asks for nothing: it hears of all.
+    until("frames are there", || Ok((metric(system.gateway(0)?, NOTICES) == 300).then_some(())));
+    // The last subscriber of a queue goes; the wildcard of the other one matches nothing of it.
+    dash.disconnect().unwrap();
+    until("it is forgotten", || {
+        let before = metric(system.gateway(1)?, NOTICES);
+        publisher.publish("wanted", "nobody", 4)?;
+        publisher.publish("also/1", "somebody", 5)?;
+        assert_eq!(&*wild.take()?.payload, b"somebody");
+        Ok((metric(system.gateway(1)?, NOTICES) == before + 1).then_some(()))
+    });
+}

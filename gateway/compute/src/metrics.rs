@@ -66,6 +66,8 @@ pub struct ListenerMetrics {
 pub struct NotifyMetrics {
     /// Frames handed to mailboxes.
     pub frames: IntCounter,
+    /// Messages that frames named.
+    pub notices: IntCounter,
     /// Hints put in mailboxes.
     pub hints: IntCounter,
     /// Frames that were missed or collapsed: every subscriber of the shard reads the index.
@@ -158,6 +160,7 @@ impl NotifyMetrics {
         registry.register(Box::new(dispatch.clone()))?;
         Ok(Self {
             frames: counter(registry, "notify_frames_total", "Frames handed to mailboxes.")?,
+            notices: counter(registry, "notify_notices_total", "Messages that frames named.")?,
             hints: counter(registry, "notify_hints_total", "Hints put in mailboxes.")?,
             gaps: counter(registry, "notify_gaps_total", "Frames missed or collapsed.")?,
             overflows: counter(registry, "notify_overflows_total", "Full mailboxes that forgot their hints.")?,

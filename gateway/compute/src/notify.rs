@@ -208,6 +208,7 @@ impl Hub {
                 biased;
                 frame = frames.recv() => match frame {
                     Some(frame) => {
+                        self.metrics.notices.inc_by(frame.notices.len() as u64);
                         self.dispatch(shard, Delivery::frame(frame)).await;
                         self.metrics.frames.inc();
                     },
