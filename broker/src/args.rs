@@ -128,9 +128,9 @@ pub(crate) enum QueueTool {
         #[command(flatten)]
         place: Place,
     },
-    /// Print server topics, filters with owners, and the light topics that the end of the log names.
+    /// Print server topics, filters with owners, and the topics that the end of the log names.
     List {
-        /// How far back the log is scanned for light topics, in bytes.
+        /// How far back the log is scanned for topics, in bytes.
         #[arg(long, default_value_t = 64 << 20)]
         scan: u64,
         #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Which queues there are: server topics and owned filters from the tables, light topics from the end of the log, since
+//! Which queues there are: server topics and owned filters from the tables, topics from the end of the log, since
 //! their ids are hashes and their names are in the records alone.
 
 use std::collections::BTreeMap;

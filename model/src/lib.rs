@@ -23,4 +23,6 @@ pub use property::{Properties, PropertiesBuilder, Property, PropertyError};
 pub use queue::{HashKey, QueueId, QueueIdMap, QueueIdSet, QueueKind};
 pub use session::{ClientId, Epoch, Incarnation, PacketId, Sid};
 pub use subscribe::{RetainHandling, SubscribeOptions};
-pub use topic::{Filter, MAX_LEVELS, MAX_NAME_BYTES, NameError, Namespace, Topic, in_all_queue, in_all_queue_name};
+pub use topic::{
+    Filter, MAX_LEVELS, MAX_NAME_BYTES, NameError, Namespace, Topic, in_all_queue, in_all_queue_name, topic_queue,
+};

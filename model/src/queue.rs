@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::Namespace;
+use crate::{Filter, Namespace, topic_queue};
 
 /// What a queue collects. The number is part of the queue's id and frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,18 @@ impl HashKey {
         QueueId(hasher.finish128().as_bytes())
     }
 
+    /// The queue that messages to a topic enter: the topic's own, or that of the client it is addressed to.
+    pub fn topic_queue(&self, namespace: &Namespace, topic: &str) -> QueueId {
+        let (kind, name) = topic_queue(topic);
+        self.queue(kind, namespace, name)
+    }
+
+    /// The queue that holds what a filter matches.
+    pub fn filter_queue(&self, namespace: &Namespace, filter: &Filter) -> QueueId {
+        let (kind, name) = filter.queue();
+        self.queue(kind, namespace, name)
+    }
+
     /// The queue of a server topic, by number.
     pub fn server_queue(&self, namespace: &Namespace, topic: &str, number: u16) -> QueueId {
         // NUL cannot be in a topic, so no topic's name can look like another's queue.
@@ -117,12 +129,23 @@ mod tests {
     const GOLDEN: &str = "eb6ede7da479808e1d80253c2cfb07ad";
 
     #[test]
+    fn a_topic_and_the_filter_of_its_name_are_one_queue() {
+        let (key, namespace) = (HashKey([1; 16]), Namespace::default());
+        for (topic, kind, name) in [("a/b", QueueKind::Light, "a/b"), ("$p2p/a/b", QueueKind::Client, "a/b")] {
+            let queue = key.queue(kind, &namespace, name);
+            assert_eq!(key.topic_queue(&namespace, topic), queue);
+            assert_eq!(key.filter_queue(&namespace, &Filter::new(topic.into()).unwrap()), queue);
+        }
+    }
+
+    #[test]
     fn kind_namespace_and_name_each_make_another_queue() {
         let key = HashKey([1; 16]);
         let ns = |name: &'static str| Namespace::new(name.into()).unwrap();
         let ids = [
             key.queue(QueueKind::Light, &ns(""), "a/b"),
             key.queue(QueueKind::Filter, &ns(""), "a/b"),
+            key.queue(QueueKind::Client, &ns(""), "a/b"),
             key.queue(QueueKind::Light, &ns("a"), "a/b"),
             key.queue(QueueKind::Light, &ns("a"), "/b"),
             HashKey([2; 16]).queue(QueueKind::Light, &ns(""), "a/b"),

@@ -10,6 +10,9 @@ pub const MAX_LEVELS: usize = 16;
 /// The longest name or filter, in bytes: what MQTT's 16-bit length can carry.
 pub const MAX_NAME_BYTES: usize = 65_535;
 
+/// The first level of topics that are addressed to one client each.
+const PEER: &str = "$p2p";
+
 /// Why a name or filter was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -31,6 +34,9 @@ pub enum NameError {
     /// `+` must be a whole level, `#` the whole last level.
     #[error("a wildcard must be a whole level, and '#' the last one")]
     MisplacedWildcard,
+    /// `$p2p` without a client after it.
+    #[error("'$p2p/' is followed by the client that it is addressed to")]
+    NoAddressee,
     /// A namespace may not contain `/`.
     #[error("a namespace may not contain '/', '+' or '#'")]
     Namespace,
@@ -83,6 +89,9 @@ impl Topic {
         if name.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
             return Err(NameError::Wildcard);
         }
+        if is_peer(name) && addressee(name).is_none() {
+            return Err(NameError::NoAddressee);
+        }
         Ok(())
     }
 
@@ -104,6 +113,11 @@ impl Topic {
     /// Server-internal topics: wildcards at the first level do not reach them (MQTT 5.0 §4.7.2).
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
+    }
+
+    /// The client that messages to this topic are for, and nobody else.
+    pub fn addressee(&self) -> Option<&str> {
+        addressee(&self.0)
     }
 }
 
@@ -150,20 +164,34 @@ impl Filter {
         &*self.0 == "#"
     }
 
-    /// The kind of queue that holds what this filter matches.
-    pub fn queue_kind(&self) -> QueueKind {
+    /// The queue that holds what this filter matches, by kind and name.
+    pub fn queue(&self) -> (QueueKind, &str) {
         match (self.is_all(), self.is_wildcard()) {
-            (true, _) => QueueKind::All,
-            (_, true) => QueueKind::Filter,
-            (_, false) => QueueKind::Light,
+            (true, _) => (QueueKind::All, &self.0),
+            (_, true) => (QueueKind::Filter, &self.0),
+            (_, false) => topic_queue(&self.0),
         }
     }
 
+    /// The kind of queue that holds what this filter matches.
+    pub fn queue_kind(&self) -> QueueKind {
+        self.queue().0
+    }
+
+    /// Whether it asks for what is addressed to others than this client: any filter below `$p2p` does, but the one topic
+    /// that is the client's own.
+    pub fn is_for_others_than(&self, client: &str) -> bool {
+        is_peer(&self.0) && (self.is_wildcard() || addressee(&self.0) != Some(client))
+    }
+
     /// Whether a message to `topic` matches (MQTT 5.0 §4.7): `+` one level, `#` the rest including none, and neither
-    /// of them a first level that starts with `$`.
+    /// of them a first level that starts with `$`, nor anything of a topic that is addressed to one client.
     pub fn matches(&self, topic: &Topic) -> bool {
         if topic.is_system() && self.0.starts_with(['+', '#']) {
             return false;
+        }
+        if topic.addressee().is_some() {
+            return self.0 == topic.0;
         }
         let mut names = topic.levels();
         for level in self.levels() {
@@ -191,8 +219,25 @@ impl fmt::Display for Filter {
     }
 }
 
+/// The client that a topic is addressed to, which is all that comes after `$p2p/`, slashes included. A client whose
+/// identifier is no part of a topic (it contains `+` or `#`, or has too many levels) cannot be addressed.
+fn addressee(topic: &str) -> Option<&str> {
+    topic.strip_prefix(PEER)?.strip_prefix('/').filter(|client| !client.is_empty())
+}
+
+/// The queue that messages to a topic enter, by kind and name: that of the client it is addressed to, else the topic's
+/// own.
+pub fn topic_queue(topic: &str) -> (QueueKind, &str) {
+    addressee(topic).map_or((QueueKind::Light, topic), |client| (QueueKind::Client, client))
+}
+
+fn is_peer(name: &str) -> bool {
+    name.split('/').next() == Some(PEER)
+}
+
 /// Whether a message to `topic` that entered a queue at all is in the queue of `#`: all of its namespace but system
-/// topics. (Half and due messages have not entered yet; client, retry and dead-letter queues are no topics.)
+/// topics, which those that are addressed to one client belong to. (Half and due messages have not entered yet; retry
+/// and dead-letter queues are no topics.)
 pub fn in_all_queue(topic: &Topic) -> bool {
     !topic.is_system()
 }
@@ -244,6 +289,8 @@ mod tests {
             ("a/+/b", "a//b"),
             ("$SYS/#", "$SYS/x"),
             ("$SYS/+", "$SYS/x"),
+            ("$p2p/a/b", "$p2p/a/b"),
+            ("$p2pa/+", "$p2pa/b"),
         ];
         let no = [
             ("+", "/finance"),
@@ -253,6 +300,12 @@ mod tests {
             ("#", "$SYS/x"),
             ("+/x", "$SYS/x"),
             ("A", "a"),
+            ("#", "$p2p/a"),
+            ("+/a", "$p2p/a"),
+            ("$p2p/+", "$p2p/a"),
+            ("$p2p/#", "$p2p/a"),
+            ("$p2p/a/#", "$p2p/a"),
+            ("$p2p/a", "$p2p/a/b"),
         ];
         for (filter, name) in yes {
             assert!(Filter::new(filter.into()).unwrap().matches(&topic(name)), "{filter} {name}");
@@ -275,5 +328,41 @@ mod tests {
         assert_eq!(name(&"a".repeat(MAX_NAME_BYTES + 1)), NameError::TooLong);
         assert_eq!(name(&"/".repeat(MAX_LEVELS)), NameError::TooManyLevels);
         assert!(Topic::new("/".repeat(MAX_LEVELS - 1).into()).is_ok());
+        assert_eq!(name("$p2p"), NameError::NoAddressee);
+        assert_eq!(name("$p2p/"), NameError::NoAddressee);
+    }
+
+    #[test]
+    fn a_topic_is_addressed_to_the_client_whose_identifier_is_all_that_comes_after_p2p() {
+        for (name, client) in [("$p2p/a", "a"), ("$p2p/a/b", "a/b"), ("$p2p//", "/"), ("$p2p/$p2p/a", "$p2p/a")] {
+            assert_eq!(topic(name).addressee(), Some(client), "{name}");
+            assert_eq!(topic_queue(name), (QueueKind::Client, client));
+            assert_eq!(Filter::new(name.into()).unwrap().queue(), (QueueKind::Client, client));
+            assert!(!in_all_queue_name(name));
+        }
+        for name in ["a", "p2p/a", "$p2pa/b", "$P2P/a", "/$p2p/a"] {
+            assert_eq!(topic(name).addressee(), None, "{name}");
+            assert_eq!(topic_queue(name), (QueueKind::Light, name));
+            assert_eq!(Filter::new(name.into()).unwrap().queue(), (QueueKind::Light, name));
+        }
+        for (name, kind) in [("#", QueueKind::All), ("$p2p/#", QueueKind::Filter), ("$p2p/+", QueueKind::Filter)] {
+            assert_eq!(Filter::new(name.into()).unwrap().queue(), (kind, name));
+        }
+    }
+
+    #[test]
+    fn below_p2p_a_client_may_ask_for_its_own_topic_alone() {
+        let others = |filter: &'static str, client| Filter::new(filter.into()).unwrap().is_for_others_than(client);
+        for (filter, client) in [("$p2p/a", "a"), ("$p2p/a/b", "a/b"), ("#", "a"), ("+/a", "a"), ("$p2pa/+", "a")] {
+            assert!(!others(filter, client), "{filter} {client}");
+        }
+        // An identifier may look like a wildcard.
+        for (filter, client) in [("$p2p/+", "+"), ("$p2p/#", "#"), ("$p2p/a/#", "a/#")] {
+            assert!(others(filter, client), "{filter} {client}");
+        }
+        for filter in ["$p2p", "$p2p/", "$p2p/b", "$p2p/A", "$p2p/a/", "$p2p/a/b", "$p2p/+", "$p2p/#", "$p2p/a/#"] {
+            assert!(others(filter, "a"), "{filter}");
+        }
+        assert!(others("$p2p/", ""), "an empty identifier names nobody");
     }
 }

@@ -114,12 +114,64 @@ fn the_first_steps_of_the_readme_work_and_survive_kill_nine() {
 }
 
 #[test]
+fn an_answer_goes_to_the_client_that_asked_and_an_eavesdropper_sees_the_question_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    let (mut spy, _) = Client::connect(broker.mqtt, volatile("spy")).unwrap();
+    for (filter, expected) in [
+        ("#", Reason::GrantedQos1),
+        ("+/+", Reason::GrantedQos1),
+        ("$p2p/#", Reason::UnspecifiedError),
+        ("$p2p/+", Reason::UnspecifiedError),
+        ("$p2p/phone", Reason::UnspecifiedError),
+    ] {
+        assert_eq!(spy.subscribe(filter, Qos::AtLeastOnce).unwrap().reasons, [expected], "{filter}");
+    }
+    let service = ["-V", "5", "-i", "service", "-t", "ask/time", "-q", "1", "-F", "%R %p"];
+    let mut service = Subscriber::start(&broker, &service);
+    let ask = ["-i", "phone", "-t", "ask/time", "-e", "$p2p/phone", "-q", "1", "-m", "when?", "-v", "-W", "60"];
+    let mut phone = mosquitto("mosquitto_rr", &broker, &ask);
+    let phone = phone.stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(service.message(), "$p2p/phone when?");
+    publish(&broker, "$p2p/phone", "noon");
+    let answer = phone.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(answer.stdout).unwrap(), "$p2p/phone noon\n");
+    assert!(answer.status.success());
+
+    publish(&broker, "over/out", "x");
+    // In the order of the log: an answer would have come between the two.
+    for expected in ["ask/time", "over/out"] {
+        assert_eq!(&*spy.take().unwrap().topic, expected);
+    }
+}
+
+#[test]
+fn what_is_addressed_to_a_client_that_is_away_waits_for_it_through_kill_nine() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Broker::start(data.path()).unwrap();
+    let (mut phone, _) = Client::connect(broker.mqtt, persistent("phone")).unwrap();
+    assert_eq!(phone.subscribe("$p2p/phone", Qos::AtLeastOnce).unwrap().reasons, [Reason::GrantedQos1]);
+    phone.disconnect().unwrap();
+    publish(&broker, "$p2p/phone", "while you were away");
+    publish(&broker, "$p2p/tablet", "for nobody that is known");
+    broker.kill().unwrap();
+
+    let broker = Broker::start(data.path()).unwrap();
+    let (mut phone, ack) = Client::connect(broker.mqtt, persistent("phone")).unwrap();
+    assert!(ack.session_present);
+    assert_eq!(&*phone.take().unwrap().payload, b"while you were away");
+    publish(&broker, "$p2p/phone", "and live");
+    assert_eq!(&*phone.take().unwrap().payload, b"and live");
+}
+
+#[test]
 fn people_can_look_inside_a_running_and_a_stopped_broker() {
     let data = tempfile::tempdir().unwrap();
     let broker = Broker::start(data.path()).unwrap();
     let (mut dash, _) = Client::connect(broker.mqtt, persistent("dash")).unwrap();
     dash.subscribe("plant/+/temp", Qos::AtLeastOnce).unwrap();
     publish(&broker, "plant/7/temp", "21.5");
+    publish(&broker, "$p2p/dash", "21.5");
 
     let tool = |arguments: &[&str]| {
         let out = run(Command::new(process::binary().unwrap()).args(arguments)).unwrap();
@@ -130,8 +182,10 @@ fn people_can_look_inside_a_running_and_a_stopped_broker() {
     let stopped = ["--data", dir.as_str()];
 
     let look = |place: [&str; 2]| {
-        for filter in ["plant/7/temp", "plant/+/temp", "#"] {
+        let queues = [("light", "plant/7/temp"), ("filter", "plant/+/temp"), ("client", "$p2p/dash"), ("log", "#")];
+        for (kind, filter) in queues {
             let page = tool(&["queue", "read", filter, place[0], place[1]]);
+            assert!(page.starts_with(&format!("{kind} queue of {filter}")), "{page}");
             assert!(page.contains("\"21.5\"") && page.contains("1 entries"), "{filter}: {page}");
         }
         let listing = tool(&["queue", "list", place[0], place[1]]);

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use causeway_mqtt::codec::{Connect, Packet, Qos, Reason, Version};
-use causeway_tests::client::{Client, persistent, volatile};
+use causeway_mqtt::codec::{Connect, Holder, Packet, Properties, Property, Publish, Qos, Reason, Version};
+use causeway_tests::client::{Client, message, persistent, volatile};
 use causeway_tests::daemon::Daemon;
 use causeway_tests::system::System;
 use serde_json::Value;
@@ -107,6 +107,44 @@ fn what_is_published_at_one_gateway_reaches_real_clients_at_the_other_and_any_pr
     assert!((200..300).contains(&kicked.0), "{kicked:?}");
     // The client comes back by itself, which is a later opening of its session.
     while !dash.line().unwrap().contains("received SUBACK") {}
+}
+
+#[test]
+fn an_answer_finds_the_client_that_asked_at_the_other_gateway_and_nobody_else() {
+    let system = System::start(2, "10s").unwrap();
+    let [here, there] = system.addresses()[..] else { panic!("two gateways") };
+    let connect = |address, client: &str| {
+        Client::connect(address, Connect::new(Version::V5, client.to_owned())).map(|(client, _)| client).unwrap()
+    };
+    let (mut phone, mut service) = (connect(here, "phone"), connect(there, "service"));
+    phone.subscribe("$p2p/phone", Qos::AtLeastOnce).unwrap();
+    service.subscribe("ask/+", Qos::AtLeastOnce).unwrap();
+    let mut spies = [connect(here, "spy-a"), connect(there, "spy-b")];
+    for spy in &mut spies {
+        assert_eq!(spy.subscribe("#", Qos::AtLeastOnce).unwrap().reasons, [Reason::GrantedQos1]);
+        for filter in ["$p2p/#", "$p2p/phone"] {
+            assert_eq!(spy.subscribe(filter, Qos::AtLeastOnce).unwrap().reasons, [Reason::NotAuthorized], "{filter}");
+        }
+    }
+
+    let list = [Property::ResponseTopic("$p2p/phone".into()), Property::CorrelationData("7".into())];
+    let properties = Properties::new(Holder::Publish, list).unwrap();
+    let question = message("ask/time", "when?", 1).unwrap();
+    phone.send(&Packet::Publish(Publish { qos: Qos::AtMostOnce, pid: None, properties, ..question })).unwrap();
+    let asked = service.take().unwrap().properties;
+    assert_eq!(asked.correlation_data().as_deref(), Some(&b"7"[..]));
+    let to = asked.response_topic().unwrap();
+    assert_eq!(service.publish(&to, "noon", 1).unwrap(), Reason::Success);
+    let answer = phone.take().unwrap();
+    assert_eq!((&*answer.topic, &*answer.payload), ("$p2p/phone", &b"noon"[..]));
+
+    service.publish("over", "x", 2).unwrap();
+    for spy in &mut spies {
+        // In the order of the log: an answer would have come between the two.
+        for expected in ["ask/time", "over"] {
+            assert_eq!(&*spy.take().unwrap().topic, expected);
+        }
+    }
 }
 
 #[test]

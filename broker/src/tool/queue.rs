@@ -148,7 +148,7 @@ fn print_listing(listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
         let shown = name(&filter.namespace, &filter.filter);
         writeln!(out, "  {shown}  {} owners, since {}", filter.owners, filter.since)?;
     }
-    writeln!(out, "light topics in the log from {} on: {}", listing.scanned_from, listing.light.len())?;
+    writeln!(out, "topics in the log from {} on: {}", listing.scanned_from, listing.light.len())?;
     for light in &listing.light {
         let shown = name(&light.namespace, &light.topic);
         writeln!(out, "  {shown}  {} messages, the last at {}", light.messages, light.last)?;

@@ -67,9 +67,9 @@ impl Cluster {
         self.slot(self.key.queue(causeway_model::QueueKind::Client, namespace, client))
     }
 
-    /// The shard that publishers of a light topic write to.
+    /// The shard that publishers of a topic write to; for one that is addressed to a client, the client's home.
     pub fn shard_of(&self, namespace: &Namespace, topic: &str) -> ShardId {
-        self.slot(self.key.queue(causeway_model::QueueKind::Light, namespace, topic))
+        self.slot(self.key.topic_queue(namespace, topic))
     }
 
     /// All shards.

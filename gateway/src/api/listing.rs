@@ -18,7 +18,7 @@ const MAX_SCAN: u64 = 4 << 30;
 
 /// Lists queues, where the tables are.
 pub trait List: Send + Sync + 'static {
-    /// Everything that has a name, with the light topics of the last `scan` bytes of the log.
+    /// Everything that has a name, with the topics of the last `scan` bytes of the log.
     ///
     /// # Errors
     /// What is damaged, for a person.
@@ -34,7 +34,7 @@ pub struct Listing {
     pub filters: Vec<FilterView>,
     /// Topics that messages were published to, as far as the log was scanned.
     pub light: Vec<LightView>,
-    /// Light topics were looked for above this position.
+    /// Topics were looked for above this position.
     pub scanned_from: u64,
     /// Something was left out: there is more than one listing shows.
     pub truncated: bool,
@@ -81,12 +81,12 @@ pub struct LightView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Scan {
-    /// How many bytes at the end of the log are scanned for light topics; 64 MiB unless told otherwise, at most 4 GiB.
+    /// How many bytes at the end of the log are scanned for topics; 64 MiB unless told otherwise, at most 4 GiB.
     #[param(maximum = 4_294_967_296u64)]
     scan: Option<u64>,
 }
 
-/// Server topics, wildcards with owners, and the light topics that the end of the log names. Only on a broker.
+/// Server topics, wildcards with owners, and the topics that the end of the log names. Only on a broker.
 #[utoipa::path(get, path = "/queues", tag = "queues", params(Scan), responses(
     (status = 200, description = "What there is", body = Listing),
     (status = 501, description = "A gateway has no tables: ask a broker", body = Error), Refusals))]

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use causeway_compute::port::{self, Broker, Entry, QueueRef, Read};
-use causeway_model::{Filter, Message, Namespace, Position, ShardId};
+use causeway_model::{Filter, Message, Namespace, Position, QueueKind, ShardId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,7 +29,7 @@ const PAGE_BYTES: usize = 64 << 20;
 pub struct QueuePage {
     /// Topic or filter.
     pub filter: String,
-    /// `light`, `filter` or `log`.
+    /// `light`, `client`, `filter` or `log`.
     pub kind: String,
     /// The queue's id in the index.
     pub queue: String,
@@ -88,7 +88,7 @@ pub struct MessageView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AskPage {
-    /// A topic, a wildcard that has an owner, or `#`: the log.
+    /// A topic, `$p2p/` and a client, a wildcard that has an owner, or `#`: the log.
     filter: String,
     /// Tenant.
     namespace: Option<String>,
@@ -99,7 +99,7 @@ pub(super) struct AskPage {
     limit: Option<usize>,
 }
 
-/// A page of one queue: a topic's, a wildcard's that has an owner, or the log as `#` sees it.
+/// A page of one queue: a topic's, a client's, a wildcard's that has an owner, or the log as `#` sees it.
 #[utoipa::path(get, path = "/queue", tag = "queues", params(AskPage), responses(
     (status = 200, description = "A page", body = QueuePage), Refusals))]
 pub(super) async fn queue(State(api): State<Api>, Asked(ask): Asked<AskPage>) -> Result<Json<QueuePage>, Refused> {
@@ -122,17 +122,25 @@ pub async fn queue_page(
     limit: usize,
 ) -> Result<QueuePage, port::Error> {
     let cluster = broker.cluster();
-    let id = cluster.key.queue(filter.queue_kind(), namespace, filter.as_str());
-    let (kind, queue) = match (filter.is_all(), filter.is_wildcard()) {
-        (true, _) => ("log", QueueRef::All(namespace.clone())),
-        (_, true) => ("filter", QueueRef::Sparse(id)),
-        (_, false) => ("light", QueueRef::Sparse(id)),
-    };
+    let id = cluster.key.filter_queue(namespace, filter);
+    let queue = if filter.is_all() { QueueRef::All(namespace.clone()) } else { QueueRef::Sparse(id) };
+    let kind = kind_name(filter.queue_kind());
     let mut shards = Vec::new();
     for shard in cluster.shards() {
         shards.push(shard_page(broker, shard, queue.clone(), after, limit).await?);
     }
     Ok(QueuePage { filter: filter.as_str().to_owned(), kind: kind.to_owned(), queue: id.to_string(), shards })
+}
+
+fn kind_name(kind: QueueKind) -> &'static str {
+    match kind {
+        QueueKind::Server => "server",
+        QueueKind::Light => "light",
+        QueueKind::Filter => "filter",
+        QueueKind::Client => "client",
+        QueueKind::Overflow => "overflow",
+        QueueKind::All => "log",
+    }
 }
 
 async fn shard_page(

@@ -2,7 +2,8 @@
 //! nothing.
 //!
 //! ```text
-//! light queue          always, written blind                      stamp
+//! client queue         if it is addressed to one, and no other    stamp
+//! light queue          else always, written blind                 stamp
 //! filter queues        each active filter that matches            stamp
 //! overflow queue       instead of the filters, over the limit     stamp
 //! server-topic queue   if the first level is a server topic       next offset, head row
@@ -10,7 +11,7 @@
 //! ```
 
 use bytes::Bytes;
-use causeway_model::{QueueId, QueueKind, Topic};
+use causeway_model::{QueueId, QueueKind, Topic, topic_queue};
 
 use super::roots::Tenant;
 use super::{Step, Stop};
@@ -32,15 +33,16 @@ pub(super) fn message<T: Tables>(step: &mut Step<'_, T>, payload: &Bytes) -> Res
         flags: EntryFlags { qos: head.qos, retain: head.retain, expires: head.expires, referred: false },
     };
     let tenant = step.roots.tenant(&cluster.key, head.namespace).ok_or(Reason::Invalid)?;
-    let light = cluster.key.queue(QueueKind::Light, &tenant.namespace, head.topic);
-    let server = server_queue(tenant, &head, light)?;
+    let (kind, name) = topic_queue(head.topic);
+    let own = cluster.key.queue(kind, &tenant.namespace, name);
+    let server = server_queue(tenant, &head, own)?;
 
     let out = &mut *step.out;
     let start = out.queues.len();
-    out.queues.push(light);
-    let limit = usize::try_from(cluster.limits.matches).unwrap_or(usize::MAX);
-    if !tenant.filters.is_empty() && tenant.filters.matches(head.topic, limit, &mut out.queues) == Matched::TooMany {
-        out.queues.push(tenant.overflow);
+    out.queues.push(own);
+    // What is addressed to one client is for no filter to see, whoever owns it.
+    if kind != QueueKind::Client {
+        enter_filter_queues(tenant, &head, cluster.limits.matches, &mut out.queues);
     }
     let value = EntryValue::new(&entry, false);
     for queue in out.queues.get(start..).unwrap_or_default() {
@@ -56,8 +58,17 @@ pub(super) fn message<T: Tables>(step: &mut Step<'_, T>, payload: &Bytes) -> Res
     Ok(Outcome::Published)
 }
 
-/// The number of the server-topic queue that the message enters.
-fn server_queue(tenant: &Tenant, head: &MessageHead<'_>, light: QueueId) -> Result<Option<u16>, Stop> {
+/// The queues of the filters that match, or the overflow queue instead of them.
+fn enter_filter_queues(tenant: &Tenant, head: &MessageHead<'_>, limit: u32, queues: &mut Vec<QueueId>) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if !tenant.filters.is_empty() && tenant.filters.matches(head.topic, limit, queues) == Matched::TooMany {
+        queues.push(tenant.overflow);
+    }
+}
+
+/// The number of the server-topic queue that the message enters. No server topic's name starts with `$`, so what is
+/// addressed to one client enters none.
+fn server_queue(tenant: &Tenant, head: &MessageHead<'_>, own: QueueId) -> Result<Option<u16>, Stop> {
     let first = head.topic.split('/').next().unwrap_or_default();
     let queues = if tenant.topics.is_empty() { None } else { tenant.topics.get(first) };
     let Some(queues) = queues.map(Vec::len).filter(|count| *count > 0) else {
@@ -68,7 +79,7 @@ fn server_queue(tenant: &Tenant, head: &MessageHead<'_>, light: QueueId) -> Resu
         Some(_) => Err(Reason::NotFound.into()),
         // By topic, so that what is published to one topic stays in order.
         None => {
-            let [a, b, c, d, ..] = light.0;
+            let [a, b, c, d, ..] = own.0;
             let number = u32::from_be_bytes([a, b, c, d]) as usize % queues;
             Ok(u16::try_from(number).ok())
         }

@@ -55,7 +55,7 @@ impl Random {
     }
 
     fn filter(&mut self) -> Filter {
-        let names = ["#", "+", "a/+", "a/#", "+/b", "+/+", "a/b", "a/+/c", "$s/#", "b", "+/#", "a//+"];
+        let names = ["#", "+", "a/+", "a/#", "+/b", "+/+", "a/b", "a/+/c", "$s/#", "b", "+/#", "a//+", "$p2p/#"];
         let names = if self.chance(60) { &names[1..3] } else { &names };
         Filter::new(self.text(names)).unwrap()
     }
@@ -111,7 +111,7 @@ impl Random {
         if self.chance(30) {
             properties.push(&Property::User("key".into(), "värde".into())).unwrap();
         }
-        let names = ["a", "a/b", "a/b/c", "a//c", "$s/x", "b", "b/c/d", "/", "q/1", "q/2"];
+        let names = ["a", "a/b", "a/b/c", "a//c", "$s/x", "b", "b/c/d", "/", "q/1", "q/2", "$p2p/c"];
         Message {
             namespace: self.namespace(),
             topic: Topic::new(self.text(&names)).unwrap(),

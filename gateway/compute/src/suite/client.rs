@@ -98,7 +98,7 @@ impl Client {
 
     /// The id of a filter's queue in the default namespace.
     pub fn id(&self, filter: &Filter) -> QueueId {
-        self.broker.cluster().key.queue(filter.queue_kind(), &Namespace::default(), filter.as_str())
+        self.broker.cluster().key.filter_queue(&Namespace::default(), filter)
     }
 
     /// Reads one page.

@@ -90,6 +90,7 @@ macro_rules! broker_suite {
             session: a_session_that_nobody_opened_has_no_rows;
             notify: frames_are_contiguous_and_name_every_queue;
             notify: frames_name_messages_without_subscribers;
+            notify: a_message_to_one_client_is_in_its_queue_only;
             notify: one_call_is_in_one_frame_in_stamp_order;
             notify: a_reader_that_falls_behind_finds_a_gap_and_reads_the_rest;
             notify: a_large_batch_is_collapsed_and_readable;

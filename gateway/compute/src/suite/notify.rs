@@ -73,6 +73,24 @@ pub async fn frames_name_messages_without_subscribers(world: &impl World) {
     assert!(queues.contains(&client.id(&filter("nobody/asked"))));
 }
 
+/// What is addressed to one client is in that client's queue alone, and its frame tells nobody else.
+pub async fn a_message_to_one_client_is_in_its_queue_only(world: &impl World) {
+    let client = Client::new(world);
+    for wildcard in ["$p2p/#", "$p2p/+", "+/+"] {
+        client.add(wildcard, gateway(1)).await;
+    }
+    let mut frames = client.broker.notify(client.shard);
+    let at = client.publish("$p2p/phone/7", "for you").await;
+    let frames = until(&mut frames, Position(at.0 + 1)).await;
+    let named: Vec<_> = frames.iter().flat_map(|frame| frame.iter()).map(|(_, queues)| queues.to_vec()).collect();
+    let own = client.broker.cluster().key.queue(QueueKind::Client, &Namespace::default(), "phone/7");
+    assert_eq!(named, [[own]]);
+    assert_eq!(client.bodies("$p2p/phone/7").await, ["for you"]);
+    for filter in ["$p2p/#", "$p2p/+", "+/+", "#", "$p2p/phone"] {
+        assert_eq!(client.bodies(filter).await, [""; 0], "{filter}");
+    }
+}
+
 /// The commands of one call are never split over frames.
 pub async fn one_call_is_in_one_frame_in_stamp_order(world: &impl World) {
     let client = Client::new(world);

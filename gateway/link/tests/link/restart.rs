@@ -56,7 +56,7 @@ pub(crate) async fn up(client: &Client, expected: bool) {
 /// Everything in a topic's queue, by position.
 async fn bodies(broker: &dyn Broker, topic: &str) -> Vec<(Position, String)> {
     let filter = Filter::new(topic.into()).unwrap();
-    let id = broker.cluster().key.queue(filter.queue_kind(), &Namespace::default(), topic);
+    let id = broker.cluster().key.filter_queue(&Namespace::default(), &filter);
     let (mut after, mut all) = (Position(0), Vec::new());
     loop {
         let upto = broker.applied(SHARD);

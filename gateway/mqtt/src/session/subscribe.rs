@@ -15,8 +15,9 @@
 //! connection may end at any moment. What was logged of a subscription that is refused after all is removed once, at
 //! once, and never again: a removal that came late would end a newer subscription.
 //!
-//! Subscribing again keeps the start and replaces the options. QoS 2 is granted as QoS 1, `$share/` is refused. Of one
-//! packet some more filters are looked at than a session may have; the rest is refused, so a packet's work is bounded.
+//! Subscribing again keeps the start and replaces the options. QoS 2 is granted as QoS 1, `$share/` is refused, and so
+//! is everything below `$p2p` but the client's own topic. Of one packet some more filters are looked at than a session
+//! may have; the rest is refused, so a packet's work is bounded.
 
 mod wanted;
 

@@ -72,7 +72,7 @@ pub(super) struct Subscriptions {
 
 /// The queue that holds what a filter matches.
 pub(super) fn queue_of(shared: &Shared, filter: &Filter) -> QueueId {
-    shared.cluster.key.queue(filter.queue_kind(), &shared.namespace, filter.as_str())
+    shared.cluster.key.filter_queue(&shared.namespace, filter)
 }
 
 /// The queue of messages that match more filters than one record may enter.

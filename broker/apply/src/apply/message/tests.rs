@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use causeway_model::{Namespace, Position, Qos, QueueId, QueueKind};
 
-use crate::record::{Limits, Message, encode_message};
+use crate::record::{Limits, Message, TopicPut, encode_message};
 use crate::sample::{KEY, Shard, encode, gateway, interest, message, publish};
 use crate::{Effects, EntryFlags, Family, Outcome, Reason, Record};
 
@@ -103,6 +103,41 @@ fn over_the_limit_of_matches_it_enters_the_overflow_queue_and_no_filter_queue() 
     shard.one(interest(false, "a/#", gateway(1)));
     let again = shard.publish("a/b");
     assert_eq!(shard.stamps(QueueKind::Filter, "a/+"), [within, again]);
+}
+
+#[test]
+fn what_is_addressed_to_one_client_enters_its_queue_and_nothing_else_whatever_is_wanted() {
+    let filters = ["$p2p/#", "$p2p/+", "$p2p/+/#", "+/+", "+/#", "$p2p/phone/#"];
+    for matches in [0, Limits::default().matches] {
+        let mut shard = Shard::with(Limits { matches, ..Limits::default() });
+        shard.one(Record::TopicPut(TopicPut { namespace: Namespace::default(), name: "phone".into(), queues: 2 }));
+        shard.batch(&filters.map(|name| interest(true, name, gateway(1))));
+        let at = shard.publish("$p2p/phone");
+        assert_eq!(named(&shard.effects), [[id(QueueKind::Client, "phone")]]);
+        let rows = shard.effects.mutations.iter().filter(|mutation| mutation.family != Family::Meta).count();
+        assert_eq!(rows, 1, "one entry, beside the applied mark");
+        assert_eq!(shard.stamps(QueueKind::Client, "phone"), [at]);
+        shard.publish("$p2p/phone/7");
+        assert_eq!(named(&shard.effects), [[id(QueueKind::Client, "phone/7")]]);
+    }
+}
+
+#[test]
+fn nobody_is_addressed_by_p2p_alone_and_no_server_queue_is_the_clients() {
+    let mut shard = Shard::new();
+    let numbered = Message { message: message("$p2p/phone"), server_queue: Some(0) };
+    assert_eq!(shard.one(Record::Message(Box::new(numbered))), Outcome::Rejected(Reason::NotFound));
+    // A valid record cannot be made without a client: its topic is replaced by hand, and so is the length before it.
+    let whole = encode(&publish("$p2p/x"));
+    let at = whole.windows(6).position(|bytes| bytes == b"$p2p/x").unwrap();
+    let with = |topic: &str| {
+        let length = [u8::try_from(topic.len()).unwrap()];
+        Bytes::from([&whole[..at - 1], &length, topic.as_bytes(), &whole[at + 6..]].concat())
+    };
+    let outcomes = shard.try_batch(["$p2p/", "$p2p", "$p2q"].map(with).into()).unwrap();
+    let invalid = Outcome::Rejected(Reason::Invalid);
+    assert_eq!(outcomes, [invalid.clone(), invalid, Outcome::Published]);
+    assert_eq!(named(&shard.effects), [[id(QueueKind::Light, "$p2q")]]);
 }
 
 #[test]

@@ -132,6 +132,9 @@ impl Gathering<'_> {
         // The codec checked the form: what the model still refuses is a filter of too many levels. The name is copied,
         // since it is a slice of the buffer that the packet came in.
         let Ok(filter) = Filter::new(Text::from(&**name)) else { return Item::Refused(Reason::QuotaExceeded) };
+        if filter.is_for_others_than(&self.session.client.0) {
+            return Item::Refused(Reason::NotAuthorized);
+        }
         let queue = queue_of(&self.session.shared, &filter);
         let options = SubscribeOptions {
             qos: asked.qos.min(Qos::AtLeastOnce),

@@ -78,7 +78,7 @@ impl Broker {
         let stamp = self.append(shard).stamp();
         let key = self.cluster.key;
         let queue = |kind, name: &str| key.queue(kind, &message.namespace, name);
-        let mut queues = vec![queue(QueueKind::Light, message.topic.as_str())];
+        let mut queues = vec![key.topic_queue(&message.namespace, message.topic.as_str())];
         let filters: Vec<_> = self.interest.iter().filter(|filter| filter.matches(&message.topic)).collect();
         if self.overflow && !filters.is_empty() {
             queues.push(queue(QueueKind::Overflow, ""));
@@ -265,6 +265,10 @@ impl Mail {
         self.attached.extend(queues);
         let shards = broker.cluster.shards();
         shards.map(|shard| (shard, self.dispatched[number(shard)].max(broker.applied(shard)))).collect()
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        !self.attached.is_empty()
     }
 
     pub(super) fn detach(&mut self, queues: &[QueueId]) {

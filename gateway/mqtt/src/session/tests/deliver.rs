@@ -30,12 +30,17 @@ pub(super) fn message(topic: &str, qos: u8) -> Message {
     }
 }
 
-fn at(qos: u8) -> FilterOptions {
+pub(super) fn at(qos: u8) -> FilterOptions {
     FilterOptions::at(super::broker::qos(qos))
 }
 
 /// Subscribes and gives SUBACK's reasons.
-fn subscribe(peer: &mut Peer, broker: &mut Broker, id: Option<u32>, filters: &[(&str, FilterOptions)]) -> Vec<Reason> {
+pub(super) fn subscribe(
+    peer: &mut Peer,
+    broker: &mut Broker,
+    id: Option<u32>,
+    filters: &[(&str, FilterOptions)],
+) -> Vec<Reason> {
     let properties = Properties::new(Holder::Subscribe, id.map(Property::SubscriptionIdentifier)).unwrap();
     let packet = Subscribe::new(PacketId::new(5).unwrap(), properties, filters.iter().copied()).unwrap();
     peer.packet(broker, Packet::Subscribe(packet));
@@ -44,12 +49,12 @@ fn subscribe(peer: &mut Peer, broker: &mut Broker, id: Option<u32>, filters: &[(
     ack.reasons
 }
 
-fn deliveries(peer: &mut Peer, broker: &mut Broker) -> Vec<Delivery> {
+pub(super) fn deliveries(peer: &mut Peer, broker: &mut Broker) -> Vec<Delivery> {
     peer.catch_up(broker);
     peer.take_deliveries()
 }
 
-fn topics(deliveries: &[Delivery]) -> Vec<&str> {
+pub(super) fn topics(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| delivery.message.topic.as_str()).collect()
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other packet than the one that is due fails the test")]
 
+mod addressed;
 mod broker;
 mod connect;
 mod deliver;

@@ -16,8 +16,8 @@ use crate::codec::{
 };
 use crate::session::{Cause, Delivery, Write};
 
-const TOPICS: [&str; 6] = ["a/b", "a/c", "b/b", "x", "a/b/c", "$s/b"];
-const FILTERS: [&str; 6] = ["a/b", "a/+", "+/b", "#", "a/#", "x"];
+const TOPICS: [&str; 8] = ["a/b", "a/c", "b/b", "x", "a/b/c", "$s/b", "$p2p/client", "$p2p/other"];
+const FILTERS: [&str; 7] = ["a/b", "a/+", "+/b", "#", "a/#", "x", "$p2p/client"];
 
 /// What the client was promised about one message.
 #[derive(Clone, Debug, Default)]
