@@ -274,19 +274,27 @@ fn a_gateway_that_asks_for_what_it_wants_is_told_of_nothing_else() {
     dash.subscribe("wanted", Qos::AtLeastOnce).unwrap();
     let (mut wild, _) = Client::connect(there, volatile("wild")).unwrap();
     wild.subscribe("also/+", Qos::AtLeastOnce).unwrap();
+    // Each is told of what is addressed to its own clients.
+    let (mut phone, _) = Client::connect(there, volatile("phone")).unwrap();
+    phone.subscribe("$p2p/phone", Qos::AtLeastOnce).unwrap();
+    let (mut other, _) = Client::connect(here, volatile("other")).unwrap();
+    other.subscribe("$p2p/other", Qos::AtLeastOnce).unwrap();
     let (mut publisher, _) = Client::connect(here, volatile("pub")).unwrap();
     for n in 0..100 {
         publisher.publish("unwanted", n.to_string(), 1).unwrap();
         publisher.publish("wanted", n.to_string(), 2).unwrap();
         publisher.publish("also/1", n.to_string(), 3).unwrap();
+        publisher.publish("$p2p/other", n.to_string(), 4).unwrap();
+        publisher.publish("$p2p/phone", n.to_string(), 5).unwrap();
     }
     for n in 0..100 {
-        assert_eq!(&*dash.take().unwrap().payload, n.to_string().as_bytes());
-        assert_eq!(&*wild.take().unwrap().payload, n.to_string().as_bytes());
+        for subscriber in [&mut dash, &mut wild, &mut phone, &mut other] {
+            assert_eq!(&*subscriber.take().unwrap().payload, n.to_string().as_bytes());
+        }
     }
-    assert_eq!(metric(system.gateway(1).unwrap(), NOTICES), 200);
+    assert_eq!(metric(system.gateway(1).unwrap(), NOTICES), 300);
     // The other one asks for nothing: it hears of all.
-    until("frames are there", || Ok((metric(system.gateway(0)?, NOTICES) == 300).then_some(())));
+    until("frames are there", || Ok((metric(system.gateway(0)?, NOTICES) == 500).then_some(())));
     // The last subscriber of a queue goes; the wildcard of the other one matches nothing of it.
     dash.disconnect().unwrap();
     until("it is forgotten", || {
