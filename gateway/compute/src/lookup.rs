@@ -30,6 +30,7 @@ mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
