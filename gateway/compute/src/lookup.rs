@@ -22,6 +22,7 @@
 mod clients;
 mod errand;
 mod feed;
+mod greet;
 mod metrics;
 mod others;
 mod reach;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::clients::{ANY_OPENED, Everybody, Whereabouts};
 use super::errand::{Errand, Errands, errands};
 use super::feed::Feed;
+use super::greet::Greeter;
 use super::reach::Reach;
 use super::{LookupMetrics, Network, Settings, Slots};
 use crate::port::{Answer, Ask, Kicked, Lookup, Map, MapEpoch, Member, Whereabout};
@@ -72,9 +73,12 @@ impl Others {
         };
         let (errands, courier) =
             errands(map.clone(), Arc::clone(&lookup), Arc::clone(&reach), metrics.dropped_errands.clone());
-        let (feed, introduced) =
+        let (feed, listed) =
             Feed::new(me, registry, Arc::clone(&lookup), Arc::clone(&reach), map.clone(), metrics.clone());
-        for run in [Box::pin(feed.run()) as BoxFuture<'static, ()>, Box::pin(courier.run())] {
+        let (greeter, introduced) = Greeter::new(me, Arc::clone(&reach), map.clone());
+        let runs: [BoxFuture<'static, ()>; 3] =
+            [Box::pin(feed.run()), Box::pin(courier.run()), Box::pin(greeter.run(listed))];
+        for run in runs {
             let drain = tasks.drain().clone();
             tasks.spawn(task::Kind::Lookup, async move {
                 tokio::select! {
@@ -88,7 +92,7 @@ impl Others {
     }
 
     pub(super) async fn introduced(&self) {
-        // An error: the feed has ended, and this run of the gateway with it.
+        // An error: nobody was greeted before the end of this run of the gateway.
         let _ = self.introduced.clone().wait_for(|introduced| *introduced).await;
     }
 

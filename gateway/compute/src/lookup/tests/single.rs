@@ -348,6 +348,31 @@ async fn nobody_calls_a_client_offline_whose_gateway_it_has_not_heard_of_yet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_stalled_when_a_newcomer_came_hears_of_it_as_soon_as_it_hears() {
+    let net = Net::new(1);
+    let alone = Gateway::start(&net, 1, &map(1, &[1]));
+    for number in [2, 3] {
+        let newcomer = Gateway::start(&net, number, &map(2, &[1, number]));
+        net.cut(alone.member.incarnation, newcomer.member.incarnation);
+        let start = Instant::now();
+        newcomer.clients.introduced().await;
+        assert!(start.elapsed() <= Settings::default().deadline + AT_ONCE, "a dead one holds nobody up");
+        let _connected = newcomer.connect(7, 1, Duration::ZERO);
+        settle().await;
+        if number == 2 {
+            newcomer.told(&map(3, &[2]));
+            settle().await;
+        }
+        net.heal();
+        tokio::time::sleep(Settings::default().deadline + Duration::from_millis(200)).await;
+        let found = alone.clients.find(&namespace(), &client(7)).await;
+        let unknown = Whereabouts::Unknown { silent: Vec::new() };
+        assert_eq!(found, if number == 2 { Whereabouts::Offline } else { unknown }, "{number}");
+        newcomer.kill();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_changes_than_are_remembered_cost_a_walk_through_everybody_and_leave_nothing_behind() {
     let net = Net::new(1);
     let map = map(1, &[1, 2]);
