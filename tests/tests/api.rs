@@ -208,7 +208,7 @@ fn a_client_is_found_kicked_and_its_session_outlives_it() {
     eventually("the client is offline", || get(broker.admin, "/api/v1/clients/dash").json(200)["state"] == "offline");
     eventually("its session says so", || {
         let session = get(broker.admin, "/api/v1/sessions/dash").json(200);
-        session["connected"] == json!(false) && session["disconnected_ms"].is_u64()
+        session["connected"] == json!(false) && session["disconnected_ms"].is_u64() && session["closed"] == "server"
     });
     assert_eq!(ask(broker.admin, "DELETE", "/api/v1/clients/dash", &[], b"").status, 404);
 }

@@ -177,6 +177,7 @@ fn a_gateway_that_is_killed_costs_its_clients_a_reconnect_to_the_other_and_no_me
     until("the session is closed", || Ok((!is_connected(left, "away")?).then_some(())));
     let waits = session(left, "away").unwrap().expect("it is kept");
     assert!(waits["persistent"] == true && waits["disconnected_ms"].is_u64(), "{waits}");
+    assert_eq!(waits["closed"], "gateway-lost", "{waits}");
     until("the volatile session is gone", || Ok((!is_connected(left, "gone")?).then_some(())));
     assert!(session(left, "gone").unwrap().is_none_or(|session| session["persistent"] == false));
     assert!(is_connected(left, "dash").unwrap(), "who came back before the lease ran out has another epoch");

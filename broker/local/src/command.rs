@@ -125,6 +125,16 @@ fn to_reason(reason: CloseReason) -> record::CloseReason {
     }
 }
 
+pub(crate) fn from_reason(reason: record::CloseReason) -> CloseReason {
+    match reason {
+        record::CloseReason::Orderly => CloseReason::Orderly,
+        record::CloseReason::OrderlyWithWill => CloseReason::OrderlyWithWill,
+        record::CloseReason::ConnectionLost => CloseReason::ConnectionLost,
+        record::CloseReason::Server => CloseReason::Server,
+        record::CloseReason::GatewayLost => CloseReason::GatewayLost,
+    }
+}
+
 fn to_lane(LaneProgress { sid, epoch, cursor, flights }: LaneProgress) -> record::LaneProgress {
     let flights = flights
         .into_iter()

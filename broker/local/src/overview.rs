@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use crate::Local;
 use crate::broker::refuse;
+use crate::command::from_reason;
 use crate::read::broken;
 
 /// Gateways that one answer names. A cluster has few.
@@ -64,6 +65,7 @@ fn session(sid: Sid, head: &Head) -> ClientSession {
         persistent: head.persistent,
         expiry: head.expiry,
         disconnected: (!head.is_connected()).then_some(head.disconnected),
+        closed: head.closed.map(from_reason),
         subscriptions: head.filters,
     }
 }

@@ -22,6 +22,7 @@
 mod clients;
 mod errand;
 mod feed;
+mod greet;
 mod metrics;
 mod others;
 mod reach;
@@ -30,6 +31,7 @@ mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;

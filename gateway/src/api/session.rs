@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use causeway_compute::port::{ClientSession, FlightState, Lane, Session, Subscription};
+use causeway_compute::port::{ClientSession, CloseReason, FlightState, Lane, Session, Subscription};
 use causeway_model::{ClientId, Namespace, Position, ShardId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,10 +31,41 @@ pub(super) struct SessionView {
     /// When its last connection ended, in milliseconds since 1970; absent while connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     disconnected_ms: Option<u64>,
+    /// Why that ended; absent while connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<ClosedView>,
     /// What it subscribes to, as far as it is stored.
     subscriptions: Vec<SubscriptionView>,
     /// Its progress, a lane a shard; none unless it is persistent.
     lanes: Vec<LaneView>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ClosedView {
+    /// The client said goodbye.
+    Orderly,
+    /// The client said goodbye and asked for its will.
+    OrderlyWithWill,
+    /// The network went away or the keep alive passed.
+    ConnectionLost,
+    /// The server ended it: drain, kick, protocol error.
+    Server,
+    /// The gateway that held it was declared lost.
+    GatewayLost,
+}
+
+impl From<CloseReason> for ClosedView {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Orderly => Self::Orderly,
+            CloseReason::OrderlyWithWill => Self::OrderlyWithWill,
+            CloseReason::ConnectionLost => Self::ConnectionLost,
+            CloseReason::Server => Self::Server,
+            CloseReason::GatewayLost => Self::GatewayLost,
+        }
+    }
 }
 
 /// A stored subscription.
@@ -133,6 +164,7 @@ fn view(
         persistent: head.persistent,
         expiry_ms: u64::try_from(head.expiry.as_millis()).unwrap_or(u64::MAX),
         disconnected_ms: head.disconnected.map(|at| at.0),
+        closed: head.closed.map(Into::into),
         subscriptions,
         lanes,
     }

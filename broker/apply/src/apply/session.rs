@@ -94,6 +94,7 @@ fn create<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Sid
         state: SessionState::Connected,
         expiry: record.expiry,
         disconnected: step.roots.clock,
+        closed: None,
         will: record.will.is_some(),
         filters: 0,
         timer: None,
@@ -123,6 +124,7 @@ fn resume<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head, record: &
     head.epoch = Epoch(at);
     head.owner = record.owner;
     head.state = SessionState::Connected;
+    head.closed = None;
     head.expiry = record.expiry;
     lane.epoch = Epoch(at);
     step.put(Family::Client, &key::client_head(sid), &head.encode());
@@ -167,6 +169,7 @@ pub(super) fn close<T: Tables>(step: &mut Step<'_, T>, record: SessionClose) -> 
         return Ok(Outcome::Done);
     }
     head.state = SessionState::Disconnected;
+    head.closed = Some(record.reason);
     head.expiry = record.expiry.unwrap_or(head.expiry);
     set_timer(step, sid, head);
     Ok(Outcome::Done)

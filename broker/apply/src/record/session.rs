@@ -114,6 +114,20 @@ pub enum CloseReason {
     GatewayLost = 5,
 }
 
+impl CloseReason {
+    /// By the number that it has on disk.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Orderly,
+            2 => Self::OrderlyWithWill,
+            3 => Self::ConnectionLost,
+            4 => Self::Server,
+            5 => Self::GatewayLost,
+            _ => return None,
+        })
+    }
+}
+
 impl SessionClose {
     pub(super) fn encode(&self, buf: &mut BytesMut) {
         put_sid(buf, self.sid);
@@ -127,14 +141,7 @@ impl SessionClose {
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (sid, epoch) = (r.sid()?, r.epoch()?);
-        let reason = match r.u8("reason")? {
-            1 => CloseReason::Orderly,
-            2 => CloseReason::OrderlyWithWill,
-            3 => CloseReason::ConnectionLost,
-            4 => CloseReason::Server,
-            5 => CloseReason::GatewayLost,
-            _ => return Err(r.malformed("reason")),
-        };
+        let reason = CloseReason::from_number(r.u8("reason")?).ok_or_else(|| r.malformed("reason"))?;
         Ok(Self { sid, epoch, reason, expiry: r.optional("expiry", |r| r.duration("expiry"))? })
     }
 }

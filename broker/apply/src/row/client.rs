@@ -5,17 +5,18 @@ use std::time::Duration;
 use bytes::BufMut;
 use causeway_model::{ClientId, Epoch, Incarnation, Millis, Namespace, Position, Sid, Stamp};
 
-use crate::record::Kind;
 use crate::record::wire::{Reader, put_bytes, put_duration, put_sid};
+use crate::record::{CloseReason, Kind};
 
 const VERSION: u8 = 1;
 
 /// The head of a session.
 ///
 /// ```text
-/// version u8 ‖ flags u8 ‖ epoch u64 ‖ owner u128 ‖ expiry ms varint ‖ disconnected u64 ‖ filters u32
+/// version u8 ‖ flags u8 ‖ closed u8 ‖ epoch u64 ‖ owner u128 ‖ expiry ms varint ‖ disconnected u64 ‖ filters u32
 ///            ‖ [due u64 ‖ stamp u64 if it has a timer] ‖ namespace ‖ client
 /// flags = state (0-1) | persistent (2) | has timer (3) | has will (4)
+/// closed = 0 | the reason's number
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -31,6 +32,8 @@ pub struct Head {
     pub persistent: bool,
     /// Whether a connection holds it.
     pub state: SessionState,
+    /// Why the last connection ended; none while connected, or if it was only superseded.
+    pub closed: Option<CloseReason>,
     /// A will is stored with it.
     pub will: bool,
     /// How long it outlives its connection.
@@ -70,6 +73,7 @@ impl Head {
                 | bit(self.timer.is_some(), HAS_TIMER)
                 | bit(self.will, HAS_WILL),
         );
+        buf.put_u8(self.closed.map_or(0, |reason| reason as u8));
         buf.put_u64(self.epoch.0.0);
         buf.put_u128(self.owner.0);
         put_duration(&mut buf, self.expiry);
@@ -100,6 +104,10 @@ impl Head {
                 _ => return None,
             },
             will: has(HAS_WILL),
+            closed: match r.u8("closed").ok()? {
+                0 => None,
+                number => Some(CloseReason::from_number(number)?),
+            },
             epoch: r.epoch().ok()?,
             owner: r.incarnation().ok()?,
             expiry: r.duration("expiry").ok()?,

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key;
+use crate::record::CloseReason;
 
 const SID: Sid = Sid { home: ShardId(1), position: Position(0x23) };
 
@@ -31,6 +32,7 @@ fn head() -> Head {
         owner: Incarnation(7),
         persistent: true,
         state: SessionState::Disconnected,
+        closed: Some(CloseReason::GatewayLost),
         will: true,
         expiry: Duration::from_secs(1),
         disconnected: Millis(9),
@@ -41,12 +43,13 @@ fn head() -> Head {
 
 #[test]
 fn a_session_head_is_frozen_and_comes_back() {
-    let expected = "01 1d 0000000000000021 00000000000000000000000000000007 e807 0000000000000009 00000003 \
+    let expected = "01 1d 05 0000000000000021 00000000000000000000000000000007 e807 0000000000000009 00000003 \
                     00000000000003f1 0000000000000022 016e 0163";
     let bytes = head().encode();
     assert_eq!(hex(&bytes), unspaced(expected));
     assert_eq!(Head::decode(&bytes), Some(head()));
-    let other = Head { timer: None, will: false, state: SessionState::Connected, persistent: false, ..head() };
+    let other = Head { timer: None, will: false, closed: None, state: SessionState::Connected, ..head() };
+    let other = Head { persistent: false, ..other };
     assert_eq!(Head::decode(&other.encode()), Some(other));
     assert!((0..bytes.len()).all(|cut| Head::decode(&bytes[..cut]).is_none()));
 }

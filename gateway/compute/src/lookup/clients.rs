@@ -98,7 +98,7 @@ impl Clients {
     }
 
     /// Resolves when all gateways that answer know that this one is there. Until then some would call its clients
-    /// offline: no client is let in before.
+    /// offline: no client is let in before. Those that do not answer in time are told as soon as they hear.
     pub async fn introduced(&self) {
         if let Some(others) = &self.others {
             others.introduced().await;

@@ -1,23 +1,28 @@
 //! Courtesies that nobody waits for: telling an old owner to let go, taking back a hint that was wrong. One task runs
 //! them, batch by batch; over the bound they are dropped, since nothing depends on them.
+//!
+//! A kick that cannot be handed over waits for its gateway: without it a connection that was taken over and says nothing
+//! would stay until its keep alive. See [`Waiting`].
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::{Epoch, Incarnation, QueueId};
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::reach::Reach;
+use super::waiting::{Order, Waiting};
 use crate::port::{Ask, Lookup, Map, Whereabout};
 use crate::registry::Kick;
 
-/// Errands that wait.
+/// Errands that wait to be looked at.
 const BOUND: usize = 4096;
-/// Errands that are run at once.
+/// Errands that are run at once, and kicks that one gateway is asked at once.
 const BATCH: usize = 256;
 
 /// What is to be done.
@@ -42,6 +47,16 @@ pub(super) struct Courier {
     map: watch::Receiver<Arc<Map>>,
     lookup: Arc<dyn Lookup>,
     reach: Arc<Reach>,
+    waiting: Waiting,
+    /// Gateways that are being told; each once at a time, so that a silent one holds nobody else up.
+    telling: FuturesUnordered<BoxFuture<'static, Told>>,
+}
+
+/// What came of telling a gateway.
+struct Told {
+    gateway: Incarnation,
+    orders: Vec<Order>,
+    answered: bool,
 }
 
 pub(super) fn errands(
@@ -51,7 +66,9 @@ pub(super) fn errands(
     dropped: IntCounter,
 ) -> (Errands, Courier) {
     let (sender, inbox) = mpsc::channel(BOUND);
-    (Errands { sender, dropped }, Courier { inbox, map, lookup, reach })
+    let waiting = Waiting::new(Arc::clone(&map.borrow()), dropped.clone());
+    let telling = FuturesUnordered::new();
+    (Errands { sender, dropped }, Courier { inbox, map, lookup, reach, waiting, telling })
 }
 
 impl Errands {
@@ -66,90 +83,58 @@ impl Courier {
     /// Until nobody leaves errands any more.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut waiting = Waiting::default();
         loop {
+            let due = self.waiting.due(|gateway| self.reach.silent_until(gateway));
+            let due = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 came = self.inbox.recv_many(&mut batch, BATCH) => if came == 0 { return },
-                // Of a gateway that is not known yet: its clients may come here before its name does.
-                moved = self.map.changed(), if !waiting.0.is_empty() => {
-                    if moved.is_err() { return }
-                    waiting.retake(Instant::now(), &mut batch);
-                }
+                moved = self.map.changed() => if moved.is_err() { return },
+                Some(told) = self.telling.next() => self.told(told),
+                () = due => {}
             }
-            let map = Arc::clone(&self.map.borrow_and_update());
-            let (mut kicks, mut stale) = (BTreeMap::<Incarnation, Vec<Ask>>::new(), Vec::new());
+            self.waiting.follow(&self.map.borrow_and_update(), Instant::now());
+            let mut stale = Vec::new();
             for errand in batch.drain(..) {
                 match errand {
-                    Errand::Kick { gateway, .. } if map.member(gateway).is_none() => {
-                        waiting.put(Instant::now(), errand);
-                    }
                     Errand::Kick { gateway, client, upto, why } => {
-                        let ask = Ask::Kick { client, why, upto: Some(upto), wait: Duration::ZERO };
-                        kicks.entry(gateway).or_default().push(ask);
+                        self.waiting.put(gateway, Order { came: Instant::now(), client, upto, why });
                     }
                     Errand::Stale(entry) => stale.push(entry),
                 }
             }
-            let reach = &self.reach;
-            let kicks = kicks.into_iter().filter_map(|(gateway, asks)| {
-                let to = map.member(gateway).filter(|_| !reach.is_silent(gateway))?;
-                Some(reach.ask(to, asks))
-            });
-            let kicks: Vec<_> = kicks.collect();
-            let remove = async {
-                if !stale.is_empty() {
-                    self.lookup.remove(stale).await;
-                }
+            self.tell();
+            if !stale.is_empty() {
+                self.lookup.remove(stale).await;
+            }
+        }
+    }
+
+    /// Begins to tell every gateway that is not silent, as far as is known.
+    fn tell(&mut self) {
+        let ready = self.waiting.take(BATCH, |gateway| !self.reach.is_silent(gateway));
+        for (member, orders) in ready {
+            let reach = Arc::clone(&self.reach);
+            let kick = |order: &Order| Ask::Kick {
+                client: order.client,
+                why: order.why,
+                upto: Some(order.upto),
+                wait: Duration::ZERO,
             };
-            tokio::join!(join_all(kicks), remove);
+            let asks = orders.iter().map(kick).collect();
+            self.telling.push(Box::pin(async move {
+                let answered = reach.ask(&member, asks).await.is_ok();
+                Told { gateway: member.incarnation, orders, answered }
+            }));
         }
     }
-}
 
-/// Errands that wait for the map, each with when it came. A gateway that is gone never comes: they are given up.
-#[derive(Debug, Default)]
-struct Waiting(VecDeque<(Instant, Errand)>);
-
-/// How long an errand waits for the map: a few beats.
-const WAIT: Duration = Duration::from_secs(30);
-
-impl Waiting {
-    fn put(&mut self, now: Instant, errand: Errand) {
-        if self.0.len() == BATCH {
-            self.0.pop_front();
-        }
-        self.0.push_back((now, errand));
-    }
-
-    /// All that have not waited for too long: those whose gateway is still unknown come back with their age lost, but the
-    /// map moves rarely.
-    fn retake(&mut self, now: Instant, batch: &mut Vec<Errand>) {
-        let young = self.0.drain(..).filter(|(came, _)| now.saturating_duration_since(*came) < WAIT);
-        batch.extend(young.map(|(_, errand)| errand));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use causeway_model::Position;
-
-    use super::*;
-
-    fn kick(client: u8) -> Errand {
-        let (gateway, upto) = (Incarnation(9), Epoch(Position(1)));
-        Errand::Kick { gateway, client: QueueId([client; 16]), upto, why: Kick::TakenOver }
-    }
-
-    #[test]
-    fn what_waits_for_the_map_is_bounded_in_number_and_time() {
-        let (mut waiting, mut batch, start) = (Waiting::default(), Vec::new(), Instant::now());
-        waiting.put(start, kick(1));
-        waiting.put(start + WAIT / 2, kick(2));
-        waiting.retake(start + WAIT, &mut batch);
-        assert!(matches!(batch[..], [Errand::Kick { client: QueueId([2, ..]), .. }]), "{batch:?}");
-        for _ in 0..=BATCH {
-            waiting.put(start, kick(3));
-        }
-        assert_eq!(waiting.0.len(), BATCH);
+    fn told(&mut self, told: Told) {
+        let again = if told.answered { Vec::new() } else { told.orders };
+        self.waiting.settle(told.gateway, again);
     }
 }

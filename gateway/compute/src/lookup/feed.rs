@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_model::{Incarnation, QueueId};
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::LookupMetrics;
 use super::reach::Reach;
-use crate::port::{Ask, Lookup, Map, MapEpoch, Slot, SlotSet, Whereabout};
+use crate::port::{Lookup, Map, MapEpoch, Slot, SlotSet, Whereabout};
 use crate::registry::Registry;
 
 /// Changes of one call.
@@ -41,7 +40,8 @@ pub(super) struct Feed {
     followed: Option<MapEpoch>,
     /// There are others, so there is somebody to tell.
     among_others: bool,
-    introduced: watch::Sender<bool>,
+    /// Whether a map that is followed names this gateway.
+    listed: watch::Sender<bool>,
     dirty: SlotSet,
     walk: Option<Walk>,
     /// Dirty slots are left alone until then.
@@ -66,7 +66,7 @@ impl Feed {
         map: watch::Receiver<Arc<Map>>,
         metrics: LookupMetrics,
     ) -> (Self, watch::Receiver<bool>) {
-        let (introduced, seen) = watch::channel(false);
+        let (listed, seen) = watch::channel(false);
         let (dirty, walk) = (SlotSet::EMPTY, None);
         let this = Self {
             me,
@@ -76,7 +76,7 @@ impl Feed {
             map,
             followed: None,
             among_others: false,
-            introduced,
+            listed,
             dirty,
             walk,
             retry: None,
@@ -90,7 +90,7 @@ impl Feed {
     /// Until the map has no writer any more.
     pub(super) async fn run(mut self) {
         loop {
-            self.follow().await;
+            self.follow();
             let told = self.among_others && (self.changes().await | self.clean().await | self.step().await);
             if told {
                 // A gateway with many changes shares its worker all the same.
@@ -116,7 +116,7 @@ impl Feed {
         }
     }
 
-    async fn follow(&mut self) {
+    fn follow(&mut self) {
         let map = Arc::clone(&self.map.borrow_and_update());
         if self.followed.is_some_and(|followed| map.epoch <= followed) {
             return;
@@ -133,17 +133,9 @@ impl Feed {
         } else {
             (self.dirty, self.walk, self.retry, self.refresh) = (SlotSet::EMPTY, None, None, None);
         }
-        if map.member(self.me).is_some() && !*self.introduced.borrow() {
-            self.introduce(&map).await;
-            self.introduced.send_replace(true);
+        if map.member(self.me).is_some() {
+            self.listed.send_replace(true);
         }
-    }
-
-    /// Tells everybody that there is a map with this gateway in it: who does not know that cannot call a client offline.
-    async fn introduce(&self, map: &Map) {
-        let others = map.members.iter().filter(|member| member.incarnation != self.me);
-        let hello = || vec![Ask::Enter { epoch: map.epoch, entries: Vec::new() }];
-        join_all(others.map(|member| self.reach.ask(member, hello()))).await;
     }
 
     /// Hands on a batch of what has changed; whether there was any.

@@ -1,5 +1,6 @@
 //! The other gateways: asking them by a hint, or all of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use causeway_model::{Epoch, Incarnation, QueueId, Text};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use super::clients::{ANY_OPENED, Everybody, Whereabouts};
 use super::errand::{Errand, Errands, errands};
 use super::feed::Feed;
+use super::greet::Greeter;
 use super::reach::Reach;
 use super::{LookupMetrics, Network, Settings, Slots};
 use crate::port::{Answer, Ask, Kicked, Lookup, Map, MapEpoch, Member, Whereabout};
@@ -43,6 +45,16 @@ struct Said {
     newest: MapEpoch,
 }
 
+impl Said {
+    /// Of several connections the one whose session was opened last counts: the others are fenced.
+    fn holds(&mut self, member: &Member, online: Online) {
+        let epoch = |online: &Online| online.session.map(|(_, epoch)| epoch);
+        if self.holder.as_ref().is_none_or(|(.., known)| epoch(known) < epoch(&online)) {
+            self.holder = Some((member.incarnation, member.name.clone(), online));
+        }
+    }
+}
+
 impl Others {
     pub(super) fn start(
         me: Incarnation,
@@ -61,9 +73,12 @@ impl Others {
         };
         let (errands, courier) =
             errands(map.clone(), Arc::clone(&lookup), Arc::clone(&reach), metrics.dropped_errands.clone());
-        let (feed, introduced) =
+        let (feed, listed) =
             Feed::new(me, registry, Arc::clone(&lookup), Arc::clone(&reach), map.clone(), metrics.clone());
-        for run in [Box::pin(feed.run()) as BoxFuture<'static, ()>, Box::pin(courier.run())] {
+        let (greeter, introduced) = Greeter::new(me, Arc::clone(&reach), map.clone());
+        let runs: [BoxFuture<'static, ()>; 3] =
+            [Box::pin(feed.run()), Box::pin(courier.run()), Box::pin(greeter.run(listed))];
+        for run in runs {
             let drain = tasks.drain().clone();
             tasks.spawn(task::Kind::Lookup, async move {
                 tokio::select! {
@@ -75,8 +90,9 @@ impl Others {
         let (heard, metrics) = (watch::Sender::default(), metrics.clone());
         Self { me, map, lookup, slots, reach, heard, introduced, errands, settings, metrics }
     }
+
     pub(super) async fn introduced(&self) {
-        // An error: the feed has ended, and this run of the gateway with it.
+        // An error: nobody was greeted before the end of this run of the gateway.
         let _ = self.introduced.clone().wait_for(|introduced| *introduced).await;
     }
 
@@ -166,19 +182,24 @@ impl Others {
         Whereabouts::Unknown { silent }
     }
 
+    /// Asks everybody, and waits for everybody who is not known to be silent: a connection that was taken over may still
+    /// be there, and quicker to answer than the one that counts.
     async fn ask_all(&self, map: &Map, client: QueueId) -> Said {
         let mut said = Said { holder: None, silent: Vec::new(), newest: map.epoch };
         let others = map.members.iter().filter(|member| member.incarnation != self.me);
+        let mut awaited: BTreeSet<_> = others.clone().map(|member| member.incarnation).collect();
+        awaited.retain(|gateway| !self.reach.is_silent(*gateway));
         let asks = others.map(|member| async move { (member, self.reach.ask(member, vec![Ask::Where(client)]).await) });
         let mut asks: FuturesUnordered<_> = asks.collect();
         while let Some((member, answers)) = asks.next().await {
+            awaited.remove(&member.incarnation);
             match answers.unwrap_or_default().pop() {
-                Some(Answer::Here { online: Some(online), .. }) => {
-                    said.holder = Some((member.incarnation, member.name.clone(), online));
-                    break;
-                }
+                Some(Answer::Here { online: Some(online), .. }) => said.holds(member, online),
                 Some(Answer::Here { epoch, online: None }) => said.newest = said.newest.max(epoch),
                 _ => said.silent.push(member.name.clone()),
+            }
+            if said.holder.is_some() && awaited.is_empty() {
+                break;
             }
         }
         said
@@ -192,9 +213,7 @@ impl Others {
     }
 
     pub(super) fn kick_later(&self, gateway: Incarnation, client: QueueId, upto: Epoch, why: Kick) {
-        if self.map.borrow().member(gateway).is_some() {
-            self.errands.leave(Errand::Kick { gateway, client, upto, why });
-        }
+        self.errands.leave(Errand::Kick { gateway, client, upto, why });
     }
 
     pub(super) fn take_over(self: &Arc<Self>, client: QueueId) -> BoxFuture<'static, ()> {

@@ -65,7 +65,12 @@ impl Reach {
 
     /// Whether the gateway did not answer lately.
     pub(super) fn is_silent(&self, gateway: Incarnation) -> bool {
-        self.silent.lock().get(&gateway).is_some_and(|silence| Instant::now() < silence.until)
+        self.silent_until(gateway).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Until when a gateway that did not answer is left alone.
+    pub(super) fn silent_until(&self, gateway: Incarnation) -> Option<Instant> {
+        self.silent.lock().get(&gateway).map(|silence| silence.until)
     }
 
     /// Forgets gateways that are gone.

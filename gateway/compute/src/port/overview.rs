@@ -5,7 +5,7 @@ use std::time::Duration;
 use causeway_model::{ClientId, Epoch, Incarnation, Millis, Namespace, Position, ShardId, Sid};
 use futures_util::future::BoxFuture;
 
-use super::Error;
+use super::{CloseReason, Error};
 
 /// A client's session as its home shard has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct ClientSession {
     pub expiry: Duration,
     /// When its last connection ended; `None` while connected.
     pub disconnected: Option<Millis>,
+    /// Why it ended; `None` while connected.
+    pub closed: Option<CloseReason>,
     /// How many subscriptions are stored.
     pub subscriptions: u32,
 }

@@ -15,7 +15,7 @@ async fn session_of(world: &impl World, client: &str) -> Option<ClientSession> {
     world.overview().client(Namespace::default(), name).await.unwrap()
 }
 
-/// None before; connected with its owner; then disconnected, with when and with its subscriptions.
+/// None before; connected with its owner; then disconnected, with when and why.
 pub async fn a_client_has_the_session_that_it_opened_last(world: &impl World) {
     let client = Client::new(world);
     assert_eq!(session_of(world, "c").await, None);
@@ -24,13 +24,24 @@ pub async fn a_client_has_the_session_that_it_opened_last(world: &impl World) {
     client.subscribe((second.sid, second.epoch), "a/b", SubscribeOptions::at(Qos::AtLeastOnce), 0).await;
     let found = session_of(world, "c").await.unwrap();
     assert_eq!((found.sid, found.epoch, found.owner), (first.sid, second.epoch, Incarnation(2)));
-    assert!(found.connected && found.persistent && found.disconnected.is_none());
+    assert!(found.connected && found.persistent && found.disconnected.is_none() && found.closed.is_none());
     assert_eq!((found.subscriptions, found.expiry), (1, second.expiry));
-    let (sid, epoch, reason) = (second.sid, second.epoch, CloseReason::ConnectionLost);
-    assert_eq!(client.one(Command::SessionClose { sid, epoch, reason, expiry: None }).await, Reply::Done);
-    let found = session_of(world, "c").await.unwrap();
-    assert!(!found.connected && found.disconnected.is_some());
-    assert_eq!(found.owner, Incarnation(2), "who held it last");
+    let all = [
+        CloseReason::Orderly,
+        CloseReason::OrderlyWithWill,
+        CloseReason::ConnectionLost,
+        CloseReason::Server,
+        CloseReason::GatewayLost,
+    ];
+    for reason in all {
+        let epoch = client.open("c", false, HOUR, Incarnation(2)).await.epoch;
+        let close = Command::SessionClose { sid: second.sid, epoch, reason, expiry: None };
+        assert_eq!(client.one(close).await, Reply::Done);
+        let found = session_of(world, "c").await.unwrap();
+        assert!(!found.connected && found.disconnected.is_some());
+        assert_eq!(found.closed, Some(reason));
+        assert_eq!(found.owner, Incarnation(2), "who held it last");
+    }
 }
 
 /// Joined, then lost: it may open nothing more, and a second word of it changes nothing.

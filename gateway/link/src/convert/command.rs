@@ -147,7 +147,7 @@ fn open_from(open: pb::SessionOpen) -> Result<SessionOpen, Malformed> {
     })
 }
 
-fn reason_to(reason: CloseReason) -> pb::CloseReason {
+pub(super) fn reason_to(reason: CloseReason) -> pb::CloseReason {
     match reason {
         CloseReason::Orderly => pb::CloseReason::Orderly,
         CloseReason::OrderlyWithWill => pb::CloseReason::OrderlyWithWill,
@@ -157,7 +157,7 @@ fn reason_to(reason: CloseReason) -> pb::CloseReason {
     }
 }
 
-fn reason_from(reason: pb::CloseReason) -> Result<CloseReason, Malformed> {
+pub(super) fn reason_from(reason: pb::CloseReason) -> Result<CloseReason, Malformed> {
     Ok(match reason {
         pb::CloseReason::Orderly => CloseReason::Orderly,
         pb::CloseReason::OrderlyWithWill => CloseReason::OrderlyWithWill,

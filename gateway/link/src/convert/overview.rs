@@ -5,6 +5,7 @@ use std::time::Duration;
 use causeway_compute::port::{ClientSession, GatewayState, ShardStatus};
 use causeway_model::{Epoch, Incarnation, Millis, Position};
 
+use super::command::{reason_from, reason_to};
 use super::session::{sid_from, sid_to};
 use super::{Malformed, incarnation_from, incarnation_to, millis};
 use crate::proto as pb;
@@ -19,6 +20,7 @@ pub(crate) fn client_session_to(session: &ClientSession) -> pb::ClientSession {
         expiry_ms: millis(session.expiry),
         disconnected: session.disconnected.map(|at| at.0),
         subscriptions: session.subscriptions,
+        closed: session.closed.map(|reason| reason_to(reason).into()),
     }
 }
 
@@ -31,6 +33,7 @@ pub(crate) fn client_session_from(session: &pb::ClientSession) -> Result<ClientS
         persistent: session.persistent,
         expiry: Duration::from_millis(session.expiry_ms),
         disconnected: session.disconnected.map(Millis),
+        closed: session.closed.is_some().then(|| reason_from(session.closed())).transpose()?,
         subscriptions: session.subscriptions,
     })
 }

@@ -120,8 +120,12 @@ fn positions() -> impl Strategy<Value = Vec<(ShardId, Position)>> {
     vec(any::<(u32, u64)>().prop_map(|(shard, at)| (ShardId(shard), Position(at))), 0..3)
 }
 
-fn command() -> impl Strategy<Value = Command> {
+fn close_reason() -> impl Strategy<Value = CloseReason> {
     use CloseReason::{ConnectionLost, GatewayLost, Orderly, OrderlyWithWill, Server};
+    prop_oneof![Just(Orderly), Just(OrderlyWithWill), Just(ConnectionLost), Just(Server), Just(GatewayLost)]
+}
+
+fn command() -> impl Strategy<Value = Command> {
     let owner = prop_oneof![
         (sid(), epoch()).prop_map(|(sid, epoch)| Owner::Session { sid, epoch }),
         incarnation().prop_map(Owner::Gateway)
@@ -138,9 +142,7 @@ fn command() -> impl Strategy<Value = Command> {
             Command::SessionOpen(SessionOpen { namespace, client, clean_start, expiry, owner, will })
         },
     );
-    let reason =
-        prop_oneof![Just(Orderly), Just(OrderlyWithWill), Just(ConnectionLost), Just(Server), Just(GatewayLost)];
-    let close = (sid(), epoch(), reason, option::of(duration()))
+    let close = (sid(), epoch(), close_reason(), option::of(duration()))
         .prop_map(|(sid, epoch, reason, expiry)| Command::SessionClose { sid, epoch, reason, expiry });
     let subscribe =
         (sid(), epoch(), a_filter(), options(), positions()).prop_map(|(sid, epoch, filter, options, from)| {
@@ -349,15 +351,15 @@ proptest! {
         ids in (sid(), epoch(), incarnation()),
         flags in any::<(bool, bool, bool)>(),
         expiry in duration(),
-        disconnected in option::of(any::<u64>()),
+        ended in option::of((any::<u64>(), close_reason())),
         numbers in any::<(u64, u64, u64, u64, u32)>(),
     ) {
         let (sid, epoch, owner) = ids;
         let (connected, persistent, leader) = flags;
         let (first, durable, applied, term, subscriptions) = numbers;
-        let disconnected = disconnected.map(Millis);
+        let (disconnected, closed) = ended.map(|(at, why)| (Millis(at), why)).unzip();
         let session =
-            ClientSession { sid, epoch, owner, connected, persistent, expiry, disconnected, subscriptions };
+            ClientSession { sid, epoch, owner, connected, persistent, expiry, disconnected, closed, subscriptions };
         prop_assert_eq!(client_session_from(&travel(&client_session_to(&session))).unwrap(), session);
         let rows = vec![(owner, GatewayState::Joined), (Incarnation(1), GatewayState::Lost)];
         prop_assert_eq!(gateways_from(&travel(&gateways_to(&rows))).unwrap(), rows);

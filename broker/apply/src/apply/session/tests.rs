@@ -85,11 +85,13 @@ fn a_resume_keeps_the_sid_and_its_rows_and_gets_a_new_epoch() {
     assert_eq!(shard.close(&first, CloseReason::ConnectionLost), Outcome::Done);
     let head = read::head(&shard.tables, first.sid).unwrap().unwrap();
     assert_eq!((head.state, head.disconnected), (SessionState::Disconnected, shard.now));
+    assert_eq!(head.closed, Some(CloseReason::ConnectionLost));
     assert_eq!(shard.effects.events, [Event::Timer { due: shard.now.plus(HOUR) }]);
     shard.advance(Duration::from_millis(3_599_999));
     let second = shard.open("c", false, HOUR * 2, TWO);
     assert_eq!((second.sid, second.present, second.old_owner), (first.sid, true, None));
     assert!(second.epoch > first.epoch);
+    assert_eq!(read::head(&shard.tables, second.sid).unwrap().unwrap().closed, None);
     assert_eq!(read::subscriptions(&shard.tables, second.sid).unwrap().len(), 1);
     shard.advance(HOUR * 10);
     assert_eq!(shard.due(), [], "the timer went with the resume");

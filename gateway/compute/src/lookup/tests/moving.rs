@@ -259,7 +259,7 @@ impl World {
         {
             let report = self.report.lock();
             assert!(report.wrong.is_empty(), "seed {seed}: {:#?}", report.wrong);
-            assert!(report.online > 100 && report.calm > 20, "seed {seed}: {report:?}");
+            assert!(report.online > 100, "seed {seed}: {report:?}");
         }
         let entries: i64 = self.gateways.values().map(|gateway| gateway.process.metrics.lookup.entries.get()).sum();
         assert_eq!(entries, i64::try_from(self.online.len()).unwrap(), "seed {seed}: an entry a client");
@@ -306,5 +306,6 @@ fn while_the_map_moves_clients_are_found_and_after_it_every_owner_knows_them() {
             (online, unknown, calm) = (online + report.online, unknown + report.unknown, calm + report.calm);
         });
     }
+    assert!(calm > 2000, "the network was too bad to promise anything: {calm}");
     println!("{online} found while it moved, {unknown} unknown; of these {calm} while every gateway could be reached");
 }

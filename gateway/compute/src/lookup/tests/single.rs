@@ -243,6 +243,65 @@ async fn only_openings_that_were_fenced_are_kicked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kick_waits_for_its_gateway_while_it_is_silent_or_unknown_and_goes_with_it() {
+    let net = Net::new(1);
+    let [a, b, _c] = three(&net).await;
+    let kick = |at: &Gateway, number, epoch| {
+        a.clients.kick_at(
+            at.member.incarnation,
+            &namespace(),
+            &client(number),
+            Epoch(Position(epoch)),
+            Kick::TakenOver,
+        );
+    };
+    let old: Vec<_> = (0..400).map(|number| b.connect(number, 1, Duration::ZERO)).collect();
+    let newer = b.connect(400, 9, Duration::ZERO);
+    net.cut(a.member.incarnation, b.member.incarnation);
+    (0..=400).for_each(|number| kick(&b, number, 2));
+    settle().await;
+    assert!(!old.iter().any(Connected::has_ended), "nobody can tell it");
+    net.heal();
+    for connected in &old {
+        tokio::time::timeout(Duration::from_secs(6), connected.ended()).await.unwrap();
+    }
+    assert!(!newer.has_ended());
+    let d = Gateway::start(&net, 4, &map(2, &[1, 2, 3, 4]));
+    let early = d.connect(500, 1, Duration::ZERO);
+    kick(&d, 500, 2);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!early.has_ended(), "its name is not known yet");
+    a.told(&map(2, &[1, 2, 3, 4]));
+    tokio::time::timeout(Duration::from_secs(1), early.ended()).await.unwrap();
+    net.cut(a.member.incarnation, b.member.incarnation);
+    kick(&b, 400, 10);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    a.told(&map(3, &[1, 3, 4]));
+    net.heal();
+    settle().await;
+    assert!(!newer.has_ended(), "nobody is told who is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_connections_of_a_client_the_one_that_was_opened_last_is_found() {
+    let net = Net::new(1);
+    let map = map(1, &[1, 2, 3, 4, 5]);
+    let gateways = [1, 2, 3, 4, 5].map(|number| Gateway::start(&net, number, &map));
+    settle().await;
+    let number = client_of(&gateways, 4);
+    let opened = [(1, 5), (2, 7), (3, 6)].map(|(at, epoch)| gateways[at].connect(number, epoch, Duration::ZERO));
+    settle().await;
+    // Without their owner everybody is asked, and answers when it likes.
+    net.cut(gateways[0].member.incarnation, gateways[4].member.incarnation);
+    net.disturb(0, Duration::from_millis(100));
+    for _ in 0..50 {
+        assert_eq!(holder(&gateways[0], number).await.as_deref(), Some("gw-3"));
+    }
+    assert!(gateways[0].process.metrics.lookup.broadcasts.get() >= 50);
+    assert!(!opened.iter().any(Connected::has_ended));
+}
+
+#[tokio::test(start_paused = true)]
 async fn pages_have_everybody_of_every_gateway_once_in_the_order_of_ids() {
     let net = Net::new(1);
     let gateways = three(&net).await;
@@ -286,6 +345,31 @@ async fn nobody_calls_a_client_offline_whose_gateway_it_has_not_heard_of_yet() {
     net.cut(newest.member.incarnation, b.member.incarnation);
     newest.clients.introduced().await;
     assert_eq!(b.clients.find(&namespace(), &client(9)).await, Whereabouts::Unknown { silent: Vec::new() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_stalled_when_a_newcomer_came_hears_of_it_as_soon_as_it_hears() {
+    let net = Net::new(1);
+    let alone = Gateway::start(&net, 1, &map(1, &[1]));
+    for number in [2, 3] {
+        let newcomer = Gateway::start(&net, number, &map(2, &[1, number]));
+        net.cut(alone.member.incarnation, newcomer.member.incarnation);
+        let start = Instant::now();
+        newcomer.clients.introduced().await;
+        assert!(start.elapsed() <= Settings::default().deadline + AT_ONCE, "a dead one holds nobody up");
+        let _connected = newcomer.connect(7, 1, Duration::ZERO);
+        settle().await;
+        if number == 2 {
+            newcomer.told(&map(3, &[2]));
+            settle().await;
+        }
+        net.heal();
+        tokio::time::sleep(Settings::default().deadline + Duration::from_millis(200)).await;
+        let found = alone.clients.find(&namespace(), &client(7)).await;
+        let unknown = Whereabouts::Unknown { silent: Vec::new() };
+        assert_eq!(found, if number == 2 { Whereabouts::Offline } else { unknown }, "{number}");
+        newcomer.kill();
+    }
 }
 
 #[tokio::test(start_paused = true)]
