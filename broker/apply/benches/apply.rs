@@ -221,6 +221,7 @@ fn sessions_volatile_twin(bencher: Bencher<'_, '_>) {
                 clean_start: true,
                 expiry: std::time::Duration::ZERO,
                 owner: Incarnation(1),
+                attempt: 0,
                 will: None,
             })
         };
@@ -250,6 +251,7 @@ fn progress_lanes_twin(bencher: Bencher<'_, '_>) {
             clean_start: true,
             expiry: std::time::Duration::from_hours(1),
             owner: Incarnation(1),
+            attempt: 0,
             will: None,
         })
     };

@@ -267,6 +267,7 @@ fn dispatch<T: Tables>(
         Record::Unsubscribe(record) => interest::unsubscribe(step, &record),
         Record::SessionOpen(record) => session::open(step, &record),
         Record::SessionClose(record) => session::close(step, record),
+        Record::SessionAbandon(record) => session::abandon(step, &record),
         Record::SessionExpire(record) => session::expire(step, &record),
         Record::Progress(lanes) => progress::progress(step, &lanes),
         Record::TopicPut(record) => topic::put(step, &record),

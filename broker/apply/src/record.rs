@@ -30,7 +30,7 @@ pub use kind::Kind;
 pub use message::{Message, MessageHead, decode_message, encode_message};
 pub use progress::{FlightState, InFlight, LaneProgress};
 pub(crate) use progress::{put_flight, read_flight};
-pub use session::{CloseReason, SessionClose, SessionExpire, SessionOpen, Will};
+pub use session::{CloseReason, SessionAbandon, SessionClose, SessionExpire, SessionOpen, Will};
 pub use topic::{MAX_SERVER_QUEUES, TopicDrop, TopicPut};
 
 use wire::Reader;
@@ -60,6 +60,8 @@ pub enum Record {
     SessionOpen(SessionOpen),
     /// Ends a connection.
     SessionClose(SessionClose),
+    /// See [`SessionAbandon`].
+    SessionAbandon(SessionAbandon),
     /// Deletes rows of a session that has ended.
     SessionExpire(SessionExpire),
     /// Adds or replaces a subscription.
@@ -162,6 +164,7 @@ impl Record {
             Self::Interest(_) => Kind::Interest,
             Self::SessionOpen(_) => Kind::SessionOpen,
             Self::SessionClose(_) => Kind::SessionClose,
+            Self::SessionAbandon(_) => Kind::SessionAbandon,
             Self::SessionExpire(_) => Kind::SessionExpire,
             Self::Subscribe(_) => Kind::Subscribe,
             Self::Unsubscribe(_) => Kind::Unsubscribe,
@@ -187,6 +190,7 @@ impl Record {
             Self::Interest(record) => record.encode(buf),
             Self::SessionOpen(record) => record.encode(buf),
             Self::SessionClose(record) => record.encode(buf),
+            Self::SessionAbandon(record) => record.encode(buf),
             Self::SessionExpire(record) => record.encode(buf),
             Self::Subscribe(record) => record.encode(buf),
             Self::Unsubscribe(record) => record.encode(buf),
@@ -230,6 +234,7 @@ impl Record {
             Kind::Interest => Self::Interest(Interest::decode(r)?),
             Kind::SessionOpen => Self::SessionOpen(SessionOpen::decode(r)?),
             Kind::SessionClose => Self::SessionClose(SessionClose::decode(r)?),
+            Kind::SessionAbandon => Self::SessionAbandon(SessionAbandon::decode(r)?),
             Kind::SessionExpire => Self::SessionExpire(SessionExpire::decode(r)?),
             Kind::Subscribe => Self::Subscribe(Subscribe::decode(r)?),
             Kind::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(r)?),

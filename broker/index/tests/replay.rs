@@ -168,6 +168,7 @@ impl World {
                 clean_start: self.below(4) == 0,
                 expiry: Duration::from_mins(1),
                 owner: GATEWAY,
+                attempt: 0,
                 will: None,
             }),
             7..=11 if !self.sessions.is_empty() => self.of_session(),

@@ -52,6 +52,7 @@ impl Rules {
             Command::Unsubscribe { filter, .. } => return Ok(filter.as_str().len()),
             Command::Progress(lanes) => return Ok(lanes.iter().map(|lane| 40 + 20 * lane.flights.len()).sum()),
             Command::TopicPut { name, .. } | Command::TopicDrop { name, .. } => return Ok(name.len()),
+            Command::SessionAbandon { client, .. } => return Ok(client.0.len()),
             Command::SessionClose { .. } | Command::Gateway { .. } => return Ok(0),
         };
         let content = message.body.len() + message.properties.encoded().len();
@@ -72,6 +73,7 @@ impl Rules {
                 clean_start: open.clean_start,
                 expiry: open.expiry.min(self.session_expiry),
                 owner: open.owner,
+                attempt: open.attempt,
                 will: open.will.map(|will| record::Will::new(&will.message, will.delay)),
             }),
             Command::SessionClose { sid, epoch, reason, expiry } => Record::SessionClose(record::SessionClose {
@@ -80,6 +82,9 @@ impl Rules {
                 reason: to_reason(reason),
                 expiry: expiry.map(|expiry| expiry.min(self.session_expiry)),
             }),
+            Command::SessionAbandon { namespace, client, owner, attempt } => {
+                Record::SessionAbandon(record::SessionAbandon { namespace, client, owner, attempt })
+            }
             Command::Subscribe(Subscribe { sid, epoch, filter, options, from }) => {
                 Record::Subscribe(record::Subscribe { sid, epoch, filter, options, from })
             }
@@ -176,7 +181,7 @@ mod tests {
 
     fn open(expiry: Duration, will: Option<Will>) -> Command {
         let (namespace, client, owner) = (Namespace::default(), ClientId("c".into()), Incarnation(1));
-        Command::SessionOpen(SessionOpen { namespace, client, clean_start: false, expiry, owner, will })
+        Command::SessionOpen(SessionOpen { namespace, client, clean_start: false, expiry, owner, attempt: 0, will })
     }
 
     fn records(commands: Vec<Command>) -> Vec<Record> {

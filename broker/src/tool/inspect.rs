@@ -186,6 +186,9 @@ fn describe(record: &Record) -> String {
             open.owner
         ),
         Record::SessionClose(close) => format!("{kind} of {}, {:?}", close.sid, close.reason),
+        Record::SessionAbandon(abandon) => {
+            format!("{kind} of {:?}, opening {} of {}", &*abandon.client.0, abandon.attempt, abandon.owner)
+        }
         Record::SessionExpire(expire) => format!("{kind} of {}, {} filters", expire.sid, expire.filters.len()),
         Record::Subscribe(subscribe) => {
             format!("{kind} {} for {}, QoS {}", subscribe.filter, subscribe.sid, subscribe.options.qos.number())

@@ -80,7 +80,7 @@ impl Server {
             incarnation: context.incarnation,
             settings,
         });
-        let (numbers, start) = (AtomicU64::new(0), Instant::now());
+        let (numbers, start) = (AtomicU64::new(1), Instant::now());
         Ok(Self(Arc::new(Inner { context, shared, metrics, progress, numbers, start })))
     }
 

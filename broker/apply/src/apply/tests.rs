@@ -163,7 +163,7 @@ proptest! {
 #[test]
 fn random_logs_reach_every_outcome() {
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
-    for seed in 0..60 {
+    for seed in 0..150 {
         let (tables, mut effects) = (Twin::new(), Effects::new());
         let mut apply = Apply::open(&tables).unwrap();
         for batch in random_log(seed, 30) {

@@ -71,6 +71,8 @@ kinds! {
     Progress = 24, true;
     /// Frees a QoS 2 packet id.
     PidRelease = 25, false;
+    /// Ends what an opening began whose connection has gone before it was answered.
+    SessionAbandon = 26, true;
 
     /// Creates a server topic or gives it more queues.
     TopicPut = 32, true;

@@ -1,4 +1,4 @@
-//! Records of a session's life: `SessionOpen`, `SessionClose`, `SessionExpire`.
+//! Records of a session's life: `SessionOpen`, `SessionClose`, `SessionAbandon`, `SessionExpire`.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::wire::{Reader, put_bytes, put_duration, put_sid, put_varint};
 /// Opens a client's session, resumes it or takes it over.
 ///
 /// ```text
-/// clean u8 ‖ expiry ms varint ‖ owner u128 ‖ namespace ‖ client ‖ has will u8 ‖ [delay ms varint ‖ message]
+/// clean u8 ‖ expiry ms varint ‖ owner u128 ‖ attempt varint ‖ namespace ‖ client ‖ has will u8
+///          ‖ [delay ms varint ‖ message]
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOpen {
@@ -26,6 +27,9 @@ pub struct SessionOpen {
     pub expiry: Duration,
     /// The gateway that holds the connection.
     pub owner: Incarnation,
+    /// Names this opening among the owner's: the same one again changes nothing and has the same outcome. Zero: it has
+    /// no name, and is new each time.
+    pub attempt: u64,
     /// The will. Stored with the session; nothing publishes it yet.
     pub will: Option<Will>,
 }
@@ -62,6 +66,7 @@ impl SessionOpen {
         buf.put_u8(u8::from(self.clean_start));
         put_duration(buf, self.expiry);
         buf.put_u128(self.owner.0);
+        put_varint(buf, self.attempt);
         put_bytes(buf, self.namespace.as_str().as_bytes());
         put_bytes(buf, self.client.0.as_bytes());
         buf.put_u8(u8::from(self.will.is_some()));
@@ -75,6 +80,7 @@ impl SessionOpen {
             clean_start: r.flag("clean start")?,
             expiry: r.duration("expiry")?,
             owner: r.incarnation()?,
+            attempt: r.varint("attempt")?,
             namespace: r.namespace()?,
             client: r.client()?,
             will: r.optional("will", Will::read)?,
@@ -143,6 +149,38 @@ impl SessionClose {
         let (sid, epoch) = (r.sid()?, r.epoch()?);
         let reason = CloseReason::from_number(r.u8("reason")?).ok_or_else(|| r.malformed("reason"))?;
         Ok(Self { sid, epoch, reason, expiry: r.optional("expiry", |r| r.duration("expiry"))? })
+    }
+}
+
+/// Closes the session that an opening led to, if that is still the client's latest: its connection has gone, and nobody
+/// was told its epoch. Logged after the opening, or instead of it.
+///
+/// ```text
+/// owner u128 ‖ attempt varint ‖ namespace ‖ client
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionAbandon {
+    /// Tenant.
+    pub namespace: Namespace,
+    /// The client's name.
+    pub client: ClientId,
+    /// The gateway that had the connection.
+    pub owner: Incarnation,
+    /// As in [`SessionOpen::attempt`]; never zero.
+    pub attempt: u64,
+}
+
+impl SessionAbandon {
+    pub(super) fn encode(&self, buf: &mut BytesMut) {
+        buf.put_u128(self.owner.0);
+        put_varint(buf, self.attempt);
+        put_bytes(buf, self.namespace.as_str().as_bytes());
+        put_bytes(buf, self.client.0.as_bytes());
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (owner, attempt) = (r.incarnation()?, r.varint("attempt")?);
+        Ok(Self { owner, attempt, namespace: r.namespace()?, client: r.client()? })
     }
 }
 

@@ -85,6 +85,7 @@ fn golden_sessions() -> Vec<(Record, &'static str)> {
         clean_start: true,
         expiry: Duration::from_secs(1),
         owner: Incarnation(7),
+        attempt: 300,
         will: Some(Will { delay: Duration::from_millis(5), message: Bytes::from_static(b"w") }),
     };
     let expiry = Some(Duration::from_millis(3));
@@ -98,10 +99,19 @@ fn golden_sessions() -> Vec<(Record, &'static str)> {
     };
     let lane = LaneProgress { sid, epoch, cursor: Some(Position(0x30)), flights: vec![flight] };
     vec![
-        (Record::SessionOpen(open), "11010100 01 e807 00000000000000000000000000000007 00 0163 01 05 0177"),
+        (Record::SessionOpen(open), "11010100 01 e807 00000000000000000000000000000007 ac02 00 0163 01 05 0177"),
         (
             Record::SessionClose(SessionClose { sid, epoch, reason: CloseReason::ConnectionLost, expiry }),
             "12010100 000001020000000000000011 0000000000000021 03 01 03",
+        ),
+        (
+            Record::SessionAbandon(SessionAbandon {
+                namespace: Namespace::default(),
+                client: ClientId("c".into()),
+                owner: Incarnation(7),
+                attempt: 300,
+            }),
+            "1a010100 00000000000000000000000000000007 ac02 00 0163",
         ),
         (
             Record::SessionExpire(SessionExpire { sid, epoch, filters, flights, last: true }),
@@ -166,7 +176,7 @@ fn every_kind_that_is_built_has_frozen_bytes() {
 #[test]
 fn numbers_of_kinds_are_frozen_the_reserved_ones_too() {
     let numbers: Vec<_> = Kind::ALL.iter().map(|kind| *kind as u8).collect();
-    let frozen: Vec<u8> = (1..=4).chain(16..=25).chain(32..=44).chain(64..=71).collect();
+    let frozen: Vec<u8> = (1..=4).chain(16..=26).chain(32..=44).chain(64..=71).collect();
     assert_eq!(numbers, frozen);
     for kind in Kind::ALL {
         assert_eq!(Kind::from_number(*kind as u8), Some(*kind));

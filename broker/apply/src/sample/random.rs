@@ -15,7 +15,8 @@ use super::{cluster_init, encode};
 use crate::Record;
 use crate::record::{
     Check, CloseReason, FeatureLevel, FlightState, Gateway, GatewayEvent, InFlight, Interest, LaneProgress, Limits,
-    Owner, SessionClose, SessionExpire, SessionOpen, Subscribe, TopicDrop, TopicPut, Trim, Unsubscribe, Will,
+    Owner, SessionAbandon, SessionClose, SessionExpire, SessionOpen, Subscribe, TopicDrop, TopicPut, Trim, Unsubscribe,
+    Will,
 };
 
 /// Makes records that are likely to concern the same few things, and now and then break a rule.
@@ -163,13 +164,20 @@ impl Random {
             clean_start: self.chance(30),
             expiry: self.duration(),
             owner: self.incarnation(),
+            attempt: self.below(3) as u64,
             will: self.chance(20).then(|| Will::new(&self.message(), Duration::from_secs(5))),
         })
     }
 
     fn session_record(&mut self, at: Position) -> Record {
         let (sid, epoch) = self.session();
-        match self.below(6) {
+        match self.below(7) {
+            6 => Record::SessionAbandon(SessionAbandon {
+                namespace: self.namespace(),
+                client: ClientId(self.text(&["c", "c", "d", "e"])),
+                owner: self.incarnation(),
+                attempt: 1 + self.below(2) as u64,
+            }),
             0 => {
                 let reasons = [CloseReason::Orderly, CloseReason::ConnectionLost, CloseReason::GatewayLost];
                 let expiry = self.chance(30).then(|| self.duration());

@@ -186,6 +186,7 @@ fn a_broker_that_restarts_declares_its_previous_hosted_gateway_lost() {
         clean_start: false,
         expiry: HOUR,
         owner: Incarnation(1),
+        attempt: 0,
         will: None,
     })));
     assert!(matches!(fenced, Reply::Rejected(_)), "the lost one owns nothing new: {fenced:?}");

@@ -214,7 +214,7 @@ fn names(map: &Map) -> Vec<&str> {
 
 fn open(client: &str, expiry: Duration, owner: Incarnation) -> Command {
     let (namespace, client) = (Namespace::default(), ClientId(Text::from(client)));
-    Command::SessionOpen(SessionOpen { namespace, client, clean_start: false, expiry, owner, will: None })
+    Command::SessionOpen(SessionOpen { namespace, client, clean_start: false, expiry, owner, attempt: 0, will: None })
 }
 
 fn interest(filter: &str, owner: Owner) -> Command {

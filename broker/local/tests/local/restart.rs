@@ -172,6 +172,7 @@ async fn step(client: &Client, rng: &mut StdRng, number: &mut u32) -> Option<Str
                 clean_start: rng.random(),
                 expiry: Duration::from_mins(10),
                 owner: Incarnation(1000),
+                attempt: 0,
                 will: None,
             }),
             _ => {

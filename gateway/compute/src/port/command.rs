@@ -30,6 +30,18 @@ pub enum Command {
         /// A new session expiry, where DISCONNECT gave one.
         expiry: Option<Duration>,
     },
+    /// Closes what an opening led to whose connection went before it was answered; nothing, if that opening was not made
+    /// or is not the client's latest. Replies `Done`.
+    SessionAbandon {
+        /// Tenant.
+        namespace: Namespace,
+        /// The client's name.
+        client: ClientId,
+        /// The gateway that had the connection.
+        owner: Incarnation,
+        /// As in [`SessionOpen::attempt`].
+        attempt: u64,
+    },
     /// Adds or replaces a subscription of a persistent session, on its home shard. Replies `Subscribed`.
     Subscribe(Subscribe),
     /// Removes a subscription, on the home shard. Replies `Unsubscribed`.
@@ -108,6 +120,9 @@ pub struct SessionOpen {
     pub expiry: Duration,
     /// The gateway that holds the connection.
     pub owner: Incarnation,
+    /// Names this opening among the owner's, so that it may be proposed again: the same one changes nothing and has the
+    /// same reply, but for the old owner. Zero: it has no name.
+    pub attempt: u64,
     /// The will, published when the connection ends other than by a plain DISCONNECT.
     pub will: Option<Will>,
 }

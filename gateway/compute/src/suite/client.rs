@@ -67,6 +67,7 @@ impl Client {
             clean_start,
             expiry,
             owner,
+            attempt: 0,
             will: None,
         };
         let Reply::Opened(opened) = self.one(Command::SessionOpen(open)).await else { panic!("not opened") };

@@ -259,9 +259,10 @@ fn encode(shard: ShardId, commands: &[Command]) -> (Bytes, Again) {
     (body.freeze(), again)
 }
 
-/// Opening again gives what the first opening gave: a new session either way. A resumed one would find itself.
+/// Opening again gives what the first opening gave: it has a name, or makes a new session either way. Without a name, a
+/// resumed one would find itself.
 fn is_idempotent(open: &SessionOpen) -> bool {
-    open.clean_start || open.expiry.is_zero()
+    open.attempt > 0 || open.clean_start || open.expiry.is_zero()
 }
 
 /// About how many bytes a command's encoding needs.

@@ -28,6 +28,12 @@ pub(crate) fn command_to(command: &Command) -> pb::Command {
             reason: reason_to(*reason).into(),
             expiry_ms: expiry.map(millis),
         }),
+        Command::SessionAbandon { namespace, client, owner, attempt } => Kind::SessionAbandon(pb::SessionAbandon {
+            namespace: bytes_of(namespace.text()),
+            client: bytes_of(&client.0),
+            owner: incarnation_to(*owner),
+            attempt: *attempt,
+        }),
         Command::Subscribe(subscribe) => Kind::Subscribe(pb::Subscribe {
             sid: Some(sid_to(subscribe.sid)),
             epoch: subscribe.epoch.0.0,
@@ -68,6 +74,12 @@ pub(crate) fn command_from(command: pb::Command) -> Result<Command, Malformed> {
             epoch: Epoch(Position(close.epoch)),
             reason: reason_from(close.reason())?,
             expiry: close.expiry_ms.map(Duration::from_millis),
+        },
+        Kind::SessionAbandon(abandon) => Command::SessionAbandon {
+            namespace: namespace(abandon.namespace)?,
+            client: ClientId(text("client", abandon.client)?),
+            owner: incarnation_from(&abandon.owner)?,
+            attempt: abandon.attempt,
         },
         Kind::Subscribe(subscribe) => Command::Subscribe(Subscribe {
             sid: sid_from(subscribe.sid)?,
@@ -129,6 +141,7 @@ fn open_to(open: &SessionOpen) -> pb::SessionOpen {
         clean_start: open.clean_start,
         expiry_ms: millis(open.expiry),
         owner: incarnation_to(open.owner),
+        attempt: open.attempt,
         will: open.will.as_ref().map(|will| message_to(&will.message)),
         will_delay_ms: open.will.as_ref().map_or(0, |will| millis(will.delay)),
     }
@@ -143,6 +156,7 @@ fn open_from(open: pb::SessionOpen) -> Result<SessionOpen, Malformed> {
         clean_start: open.clean_start,
         expiry: Duration::from_millis(open.expiry_ms),
         owner: incarnation_from(&open.owner)?,
+        attempt: open.attempt,
         will: open.will.map(will).transpose()?,
     })
 }

@@ -137,13 +137,15 @@ fn command() -> impl Strategy<Value = Command> {
         owner,
     });
     let will = (message(), duration()).prop_map(|(message, delay)| Will { message: Box::new(message), delay });
-    let open = (tenant(), client(), any::<bool>(), duration(), incarnation(), option::of(will)).prop_map(
-        |(namespace, client, clean_start, expiry, owner, will)| {
-            Command::SessionOpen(SessionOpen { namespace, client, clean_start, expiry, owner, will })
+    let open = (tenant(), client(), any::<bool>(), duration(), incarnation(), any::<u64>(), option::of(will)).prop_map(
+        |(namespace, client, clean_start, expiry, owner, attempt, will)| {
+            Command::SessionOpen(SessionOpen { namespace, client, clean_start, expiry, owner, attempt, will })
         },
     );
     let close = (sid(), epoch(), close_reason(), option::of(duration()))
         .prop_map(|(sid, epoch, reason, expiry)| Command::SessionClose { sid, epoch, reason, expiry });
+    let abandon = (tenant(), client(), incarnation(), any::<u64>())
+        .prop_map(|(namespace, client, owner, attempt)| Command::SessionAbandon { namespace, client, owner, attempt });
     let subscribe =
         (sid(), epoch(), a_filter(), options(), positions()).prop_map(|(sid, epoch, filter, options, from)| {
             Command::Subscribe(Subscribe { sid, epoch, filter, options, from })
@@ -161,6 +163,7 @@ fn command() -> impl Strategy<Value = Command> {
         interest.prop_map(Command::Interest),
         open,
         close,
+        abandon,
         subscribe,
         unsubscribe,
         vec(lane, 0..3).prop_map(Command::Progress),

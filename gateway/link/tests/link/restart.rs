@@ -39,14 +39,19 @@ pub(crate) fn message(topic: &str, qos: Qos, body: &str) -> Command {
 }
 
 fn open(client: &str, clean_start: bool, expiry: Duration) -> Command {
-    Command::SessionOpen(SessionOpen {
+    Command::SessionOpen(opening(client, clean_start, expiry))
+}
+
+fn opening(client: &str, clean_start: bool, expiry: Duration) -> SessionOpen {
+    SessionOpen {
         namespace: Namespace::default(),
         client: ClientId(client.into()),
         clean_start,
         expiry,
         owner: Incarnation(1),
+        attempt: 0,
         will: None,
-    })
+    }
 }
 
 pub(crate) async fn up(client: &Client, expected: bool) {
@@ -163,7 +168,9 @@ async fn what_must_not_be_done_twice_is_not_sent_again() {
     let resumes = client.propose(SHARD, vec![open("a", false, Duration::from_mins(1))]);
     let clean = client.propose(SHARD, vec![open("b", true, Duration::from_mins(1))]);
     let volatile = client.propose(SHARD, vec![open("c", false, Duration::ZERO)]);
-    server.proposals(5).await;
+    let named = SessionOpen { attempt: 9, ..opening("d", false, Duration::from_mins(1)) };
+    let named = client.propose(SHARD, vec![Command::SessionOpen(named)]);
+    server.proposals(6).await;
     let settings = ServerSettings { bind: server.address, ..server_settings() };
     server.process.drain.close();
     up(&client, false).await;
@@ -178,6 +185,9 @@ async fn what_must_not_be_done_twice_is_not_sent_again() {
         let replies = timeout(PATIENCE, call).await.unwrap().unwrap();
         assert!(matches!(replies[..], [Reply::Opened(_)]));
     }
+    // What the broker had done when the link broke is found by its name, and answered as it was then.
+    let replies = timeout(PATIENCE, named).await.unwrap().unwrap();
+    assert!(matches!(&replies[..], [Reply::Opened(opened)] if !opened.present), "{replies:?}");
     server.stop().await;
 }
 

@@ -53,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if close {
             self.close();
         }
-        if self.session.is_ended() && !self.calls.is_opening() {
+        if self.session.is_ended() {
             // From now on only last words that are not logged yet keep a newcomer waiting.
             self.presence = None;
         }

@@ -70,17 +70,12 @@ impl Calls {
 
     /// Drops what is of no use to a session that has ended.
     pub(super) fn keep_last(&mut self) {
-        let last = |ticket: &Ticket| matches!(ticket, Ticket::Open | Ticket::Close(_) | Ticket::Forgotten);
+        let last = |ticket: &Ticket| matches!(ticket, Ticket::Close(_) | Ticket::Forgotten);
         self.0.retain(|(ticket, _)| last(ticket));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// Whether a session may still be opened by one of them.
-    pub(super) fn is_opening(&self) -> bool {
-        self.0.iter().any(|(ticket, _)| *ticket == Ticket::Open)
     }
 }
 

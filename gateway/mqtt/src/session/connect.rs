@@ -87,13 +87,14 @@ impl Session {
             clean_start: opening.clean_start,
             expiry: opening.expiry,
             owner: self.shared.incarnation,
+            attempt: self.number,
             will: None,
         };
         self.phase = Phase::Opening(opening);
         out.call(Ticket::Open, Call::Propose(self.home(), vec![Command::SessionOpen(open)]));
     }
 
-    fn home(&self) -> ShardId {
+    pub(super) fn home(&self) -> ShardId {
         self.shared.cluster.home(&self.shared.namespace, &self.client.0)
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use causeway_compute::drain::{Goodbye, Reason as Parting};
-use causeway_compute::port::{CloseReason, Command, Error, Reply};
+use causeway_compute::port::{CloseReason, Command, Error};
 use causeway_model::Kind;
 
 use super::effect::{Call, Effect, Output, Ticket};
@@ -123,14 +123,9 @@ impl Session {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
         match phase {
             Phase::Ended => return,
-            // The session may be open by the time the answer comes: it is closed then.
-            Phase::Opening(_) => self.phase = Phase::Abandoned,
+            Phase::Opening(_) => self.abandon(out),
             // What came in one read with the end counts.
             Phase::Online => self.inbound.flush(out),
-            Phase::Abandoned => {
-                self.phase = Phase::Abandoned;
-                return;
-            }
             Phase::Fresh | Phase::Entering(_) | Phase::Loading(_) => {}
         }
         if let Some((reason, why)) = end.say {
@@ -226,17 +221,15 @@ impl Session {
         }
     }
 
-    /// The session that nobody waits for any more is open: close it.
-    pub(super) fn abandoned(&mut self, replies: Result<Vec<Reply>, Error>, out: &mut Output) {
-        self.phase = Phase::Ended;
-        if let Some(Reply::Opened(opened)) = replies.ok().and_then(|replies| replies.into_iter().next()) {
-            let close = Command::SessionClose {
-                sid: opened.sid,
-                epoch: opened.epoch,
-                reason: CloseReason::ConnectionLost,
-                expiry: None,
-            };
-            out.call(Ticket::Close(opened.sid.home), Call::Propose(opened.sid.home, vec![close]));
-        }
+    /// Nobody waits any more for the session that was to be opened. Where that is under way it is closed right after;
+    /// where it waits for a broker it is not made: its client has gone elsewhere by then.
+    fn abandon(&self, out: &mut Output) {
+        let abandon = Command::SessionAbandon {
+            namespace: self.shared.namespace.clone(),
+            client: self.client.clone(),
+            owner: self.shared.incarnation,
+            attempt: self.number,
+        };
+        out.call(Ticket::Close(self.home()), Call::Propose(self.home(), vec![abandon]));
     }
 }

@@ -85,8 +85,6 @@ enum Phase {
     /// Resumed: waits for its rows, then for its queues to be attached.
     Loading(Loading),
     Online,
-    /// Ended while it waited for `SessionOpen`.
-    Abandoned,
     Ended,
 }
 
@@ -164,7 +162,7 @@ impl Session {
 
     /// Whether it has ended: only answers to calls are of use to it now.
     pub fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended | Phase::Abandoned)
+        matches!(self.phase, Phase::Ended)
     }
 
     /// Whether its CONNECT waits for an answer.
@@ -180,7 +178,7 @@ impl Session {
                 let room = self.requests.has_room(self.shared.settings.inbound_bytes);
                 room && self.inbound.has_room(&self.shared, self.version)
             }
-            Phase::Entering(_) | Phase::Opening(_) | Phase::Loading(_) | Phase::Abandoned | Phase::Ended => false,
+            Phase::Entering(_) | Phase::Opening(_) | Phase::Loading(_) | Phase::Ended => false,
         }
     }
 
@@ -305,7 +303,6 @@ impl Session {
     /// What came of a call.
     pub fn answer(&mut self, ticket: Ticket, answer: Answer, now: Now, out: &mut Output) {
         match (&self.phase, ticket, answer) {
-            (Phase::Abandoned, Ticket::Open, Answer::Replies(replies)) => self.abandoned(replies, out),
             (Phase::Online, Ticket::Publish(number), Answer::Replies(replies)) => {
                 let outcome = self.inbound.replied(self.version, number, replies, out);
                 self.unless_fatal(outcome, out);

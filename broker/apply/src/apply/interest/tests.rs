@@ -18,6 +18,7 @@ impl Shard {
             clean_start: false,
             expiry,
             owner: Incarnation(1),
+            attempt: 0,
             will: None,
         };
         let Outcome::Opened(opened) = self.one(Record::SessionOpen(open)) else { panic!("not opened") };

@@ -14,6 +14,7 @@ impl Shard {
             clean_start: false,
             expiry: Duration::from_mins(1),
             owner: Incarnation(owner),
+            attempt: 0,
             will: None,
         };
         let Outcome::Opened(opened) = self.one(Record::SessionOpen(open)) else { panic!("not opened") };

@@ -3,8 +3,8 @@ use std::time::Duration;
 use causeway_model::{ClientId, Epoch, Incarnation, Namespace, Position, Qos, ShardId, Sid, Stamp, SubscribeOptions};
 
 use crate::record::{
-    CloseReason, FlightState, Gateway, GatewayEvent, InFlight, LaneProgress, Owner, SessionClose, SessionExpire,
-    SessionOpen, Subscribe, Will,
+    CloseReason, FlightState, Gateway, GatewayEvent, InFlight, LaneProgress, Owner, SessionAbandon, SessionClose,
+    SessionExpire, SessionOpen, Subscribe, Will,
 };
 use crate::row::{SessionState, Timer};
 use crate::sample::{Shard, filter, interest, message};
@@ -17,7 +17,7 @@ const TWO: Incarnation = Incarnation(2);
 
 fn open_record(client: &str, clean_start: bool, expiry: Duration, owner: Incarnation) -> SessionOpen {
     let client = ClientId(client.into());
-    SessionOpen { namespace: Namespace::default(), client, clean_start, expiry, owner, will: None }
+    SessionOpen { namespace: Namespace::default(), client, clean_start, expiry, owner, attempt: 0, will: None }
 }
 
 fn opened(outcome: Outcome) -> Opened {
@@ -95,6 +95,68 @@ fn a_resume_keeps_the_sid_and_its_rows_and_gets_a_new_epoch() {
     assert_eq!(read::subscriptions(&shard.tables, second.sid).unwrap().len(), 1);
     shard.advance(HOUR * 10);
     assert_eq!(shard.due(), [], "the timer went with the resume");
+}
+
+/// One opening by name, as often as it is logged.
+fn attempt(clean_start: bool, expiry: Duration, attempt: u64) -> Record {
+    Record::SessionOpen(SessionOpen { attempt, ..open_record("c", clean_start, expiry, ONE) })
+}
+
+fn abandon(owner: Incarnation, attempt: u64) -> Record {
+    let client = ClientId("c".into());
+    Record::SessionAbandon(SessionAbandon { namespace: Namespace::default(), client, owner, attempt })
+}
+
+#[test]
+fn an_opening_that_is_logged_again_is_the_same_one() {
+    for (clean_start, expiry) in [(false, HOUR), (true, HOUR), (false, NONE)] {
+        let mut shard = Shard::new();
+        shard.open("c", false, HOUR, TWO);
+        let first = opened(shard.one(attempt(clean_start, expiry, 7)));
+        assert_eq!(first.old_owner, Some(TWO));
+        let rows = shard.session_rows();
+        let again = opened(shard.one(attempt(clean_start, expiry, 7)));
+        assert_eq!(again, Opened { old_owner: None, ..first }, "present as it was, though it is there now");
+        assert_eq!(shard.session_rows(), rows);
+        assert_eq!(shard.effects.events, [], "nobody is taken over");
+        let next = opened(shard.one(attempt(clean_start, expiry, 8)));
+        assert!(next.epoch > first.epoch && next.old_owner == Some(ONE));
+    }
+}
+
+#[test]
+fn an_opening_that_was_superseded_is_not_the_same_one() {
+    let mut shard = Shard::new();
+    let first = opened(shard.one(attempt(false, HOUR, 7)));
+    let second = shard.open("c", false, HOUR, TWO);
+    let late = opened(shard.one(attempt(false, HOUR, 7)));
+    assert!(late.epoch > second.epoch && second.epoch > first.epoch);
+    assert_eq!((late.present, late.old_owner), (true, Some(TWO)));
+}
+
+#[test]
+fn an_abandoned_opening_is_closed_once_and_another_one_is_left_alone() {
+    let mut shard = Shard::new();
+    assert_eq!(shard.one(abandon(ONE, 7)), Outcome::Done, "there is no such client");
+    let first = opened(shard.one(attempt(false, HOUR, 7)));
+    for (owner, attempt) in [(TWO, 7), (ONE, 8)] {
+        assert_eq!(shard.one(abandon(owner, attempt)), Outcome::Done);
+        assert!(read::head(&shard.tables, first.sid).unwrap().unwrap().is_connected());
+    }
+    for _ in 0..2 {
+        assert_eq!(shard.one(abandon(ONE, 7)), Outcome::Done);
+        let head = read::head(&shard.tables, first.sid).unwrap().unwrap();
+        assert_eq!((head.state, head.closed), (SessionState::Disconnected, Some(CloseReason::ConnectionLost)));
+        shard.advance(Duration::from_secs(1));
+    }
+    assert_eq!(shard.due().len(), 0);
+    shard.advance(HOUR - Duration::from_secs(2));
+    assert_eq!(shard.due().len(), 1, "its time runs from the first one on");
+    // A volatile one leaves nothing.
+    let mut shard = Shard::new();
+    shard.one(attempt(false, NONE, 7));
+    shard.one(abandon(ONE, 7));
+    assert_eq!(shard.session_rows(), []);
 }
 
 #[test]

@@ -146,7 +146,10 @@ impl Broker {
                 }
                 Reply::Done
             }
-            Command::Gateway { .. } | Command::TopicPut { .. } | Command::TopicDrop { .. } => Reply::Done,
+            Command::SessionAbandon { .. }
+            | Command::Gateway { .. }
+            | Command::TopicPut { .. }
+            | Command::TopicDrop { .. } => Reply::Done,
         }
     }
 

@@ -145,7 +145,7 @@ fn who_is_asked_to_go_in_a_drain_is_told_where_to_as_far_as_its_version_and_limi
 }
 
 #[test]
-fn a_connect_that_is_under_way_at_a_drain_is_refused_with_where_to_go_and_its_session_is_closed_once_it_opens() {
+fn a_connect_that_is_under_way_at_a_drain_is_refused_with_where_to_go_and_its_opening_is_abandoned() {
     let goodbye = Goodbye { reason: Parting::UseAnotherServer, reference: Some("b:1883".into()) };
     let broker = &mut Broker::new(1);
     let mut peer = Peer::new(broker, Settings { goodbye, ..Settings::default() }, 8);
@@ -157,12 +157,12 @@ fn a_connect_that_is_under_way_at_a_drain_is_refused_with_where_to_go_and_its_se
     assert_eq!((ack.reason, ack.session_present), (Reason::UseAnotherServer, false));
     assert_eq!(ack.properties.server_reference(), Some("b:1883".into()));
     peer.answer_all(broker);
-    assert!(matches!(peer.proposed.last(), Some(Command::SessionClose { .. })), "{:?}", peer.proposed);
+    assert!(matches!(peer.proposed.last(), Some(Command::SessionAbandon { .. })), "{:?}", peer.proposed);
     assert!(peer.closed);
 }
 
 #[test]
-fn a_connect_that_the_brokers_leave_unanswered_is_refused_in_time_and_its_session_is_closed_once_it_opens() {
+fn a_connect_that_the_brokers_leave_unanswered_is_refused_in_time_and_its_opening_is_abandoned() {
     let broker = &mut Broker::new(1);
     let mut peer = Peer::new(broker, Settings::default(), 8);
     peer.packet(broker, Packet::Connect(Box::new(connect(Version::V5, "c"))));
@@ -175,7 +175,7 @@ fn a_connect_that_the_brokers_leave_unanswered_is_refused_in_time_and_its_sessio
     assert_eq!(ack.reason, Reason::ServerUnavailable);
     assert!(peer.closed);
     peer.answer_all(broker);
-    assert!(matches!(peer.proposed.last(), Some(Command::SessionClose { .. })), "{:?}", peer.proposed);
+    assert!(matches!(peer.proposed.last(), Some(Command::SessionAbandon { .. })), "{:?}", peer.proposed);
 }
 
 #[test]
@@ -300,16 +300,21 @@ fn disconnect_closes_the_session_and_may_change_its_expiry_but_not_from_zero() {
 }
 
 #[test]
-fn a_session_that_opens_after_its_connection_is_gone_is_closed() {
+fn an_opening_whose_connection_has_gone_is_abandoned_by_its_name_right_behind_it() {
     let broker = &mut Broker::new(1);
     let mut peer = Peer::new(broker, Settings::default(), 8);
     peer.packet(broker, Packet::Connect(Box::new(persistent("c"))));
     peer.answer(broker, 0);
     peer.end(broker, Cause::Lost);
     assert!(peer.closed && peer.session.is_ended());
-    assert!(!peer.proposed.iter().any(|command| matches!(command, Command::SessionClose { .. })));
+    let [Command::SessionOpen(open), Command::SessionAbandon { namespace, client, owner, attempt }] = &peer.proposed[..]
+    else {
+        panic!("{:?}", peer.proposed)
+    };
+    assert!(*attempt > 0);
+    assert_eq!((namespace, client, *owner, *attempt), (&open.namespace, &open.client, open.owner, open.attempt));
     peer.answer_all(broker);
-    assert!(matches!(peer.proposed.last(), Some(Command::SessionClose { .. })));
+    assert_eq!(peer.proposed.len(), 2);
 }
 
 #[test]
