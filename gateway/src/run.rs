@@ -22,7 +22,7 @@ use causeway_compute::task::Wave;
 use causeway_gateway::api::{Api, Host, ProcessKind, Serving};
 use causeway_gateway::host::{Signals, ending};
 use causeway_gateway::{Ports, Reach, Running};
-use causeway_link::{Identity, PeerLinks};
+use causeway_link::{ClientMetrics, ClientSettings, Identity, PeerLinks};
 use causeway_model::{Incarnation, Kind, SystemClock, Text};
 
 use crate::configuration::Configuration;
@@ -120,7 +120,9 @@ async fn start(configuration: &mut Configuration, process: &Process, api: &Api) 
     let member = Member { incarnation, name: name.clone(), address: served.address(&configuration.link.bind) };
 
     let identity = Identity { name: name.clone(), incarnation };
-    let link = causeway_link::connect(configuration.link.client(), identity.clone(), &process.tasks).await?;
+    let metrics = Some(ClientMetrics::register(&process.registry)?);
+    let brokers = ClientSettings { metrics, ..configuration.link.client() };
+    let link = causeway_link::connect(brokers, identity.clone(), &process.tasks).await?;
     let peers = PeerLinks::new(&served.peers(link.cluster().lineage), identity)?;
     let ports = Ports {
         broker: Arc::<causeway_link::Client>::clone(&link),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use causeway_model::Lineage;
 use serde::{Deserialize, Serialize};
 
+use crate::ClientMetrics;
+
 /// Mutual TLS: both sides show a certificate that `ca` signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +81,8 @@ pub struct ClientSettings {
     pub backoff: Backoff,
     /// When a silent broker is given up.
     pub liveness: Liveness,
+    /// What is counted; `None`: nobody looks at it.
+    pub metrics: Option<ClientMetrics>,
 }
 
 impl Default for ClientSettings {
@@ -94,6 +98,7 @@ impl Default for ClientSettings {
             precise: false,
             backoff: Backoff::default(),
             liveness: Liveness::default(),
+            metrics: None,
         }
     }
 }
