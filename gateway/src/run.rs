@@ -121,9 +121,9 @@ async fn start(configuration: &mut Configuration, process: &Process, api: &Api) 
 
     let identity = Identity { name: name.clone(), incarnation };
     let metrics = Some(ClientMetrics::register(&process.registry)?);
-    let brokers = ClientSettings { metrics, ..configuration.link.client() };
+    let brokers = ClientSettings { metrics, ..configuration.link.client()? };
     let link = causeway_link::connect(brokers, identity.clone(), &process.tasks).await?;
-    let peers = PeerLinks::new(&served.peers(link.cluster().lineage), identity)?;
+    let peers = PeerLinks::new(&served.peers(link.cluster().lineage)?, identity)?;
     let ports = Ports {
         broker: Arc::<causeway_link::Client>::clone(&link),
         overview: Arc::<causeway_link::Client>::clone(&link),
@@ -134,7 +134,7 @@ async fn start(configuration: &mut Configuration, process: &Process, api: &Api) 
         clock: Arc::new(SystemClock),
     };
     let overview = Arc::clone(&ports.overview);
-    let reach = Reach { listeners, settings: served.server(), broker: None };
+    let reach = Reach { listeners, settings: served.server()?, broker: None };
     let running = causeway_gateway::serve(ports, reach, &configuration.gateway(), process).await?;
     configuration.mqtt.bind = running.mqtt().to_vec();
     let (context, map) = (Arc::clone(running.context()), running.membership().map());

@@ -141,7 +141,7 @@ impl ServerSettings {
         let mut problems = Vec::new();
         if !self.bind.ip().is_loopback() && self.token.is_none() && self.tls.is_none() {
             problems.push(format!(
-                "link.bind: {} can be reached from elsewhere, so link.token or link.tls is needed",
+                "link.bind: {} can be reached from elsewhere, so link.token, link.token_file or link.tls is needed",
                 self.bind
             ));
         }
