@@ -48,7 +48,7 @@ pub(crate) struct Serve {
     /// Check the configuration, report all problems, and exit.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Print the whole configuration as it would be used, and exit.
+    /// Print the whole configuration as it would be used, secrets as `...`, and exit.
     #[arg(long)]
     pub(crate) print_config: bool,
 }

@@ -186,6 +186,7 @@ impl config::Settings for Settings {
         "link.advertise",
         "link.tls",
         "link.token",
+        "link.token_file",
         "lookup.redis",
         "mqtt.max_keep_alive",
         "retention.max_size",
@@ -280,6 +281,12 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_not_printed() {
+        let printed = config::print(&parse("link.token = 'hush'").unwrap()).unwrap();
+        assert!(!printed.contains("hush") && printed.contains("token = \"...\""), "{printed}");
+    }
+
+    #[test]
     fn every_key_without_a_default_is_known() {
         for (key, value) in [
             ("admin.token_file", "'/dev/null'"),
@@ -287,6 +294,7 @@ mod tests {
             ("link.advertise", "'b:7400'"),
             ("link.tls", "{ ca = 'a', certificate = 'b', key = 'c' }"),
             ("link.token", "'secret'"),
+            ("link.token_file", "'/dev/null'"),
             ("lookup.redis", "'redis://host'"),
             ("mqtt.max_keep_alive", "60"),
             ("retention.max_size", "'1GiB'"),
@@ -295,7 +303,7 @@ mod tests {
             let problems = parse(&format!("{key} = {value}")).err().unwrap_or_default();
             assert!(!problems.iter().any(|problem| problem.contains("unknown key")), "{key}: {problems:?}");
         }
-        assert_eq!(<Settings as config::Settings>::OPTIONAL.len(), 8, "one of them is not tried here");
+        assert_eq!(<Settings as config::Settings>::OPTIONAL.len(), 9, "one of them is not tried here");
     }
 
     #[test]

@@ -104,11 +104,11 @@ async fn host(
     let members: Arc<dyn Members> = registrar;
     let services =
         BrokerServices { broker: Arc::clone(&broker), overview: Arc::clone(&overview), members: Arc::clone(&members) };
-    let reach = Reach { listeners, settings: settings.link.server(), broker: Some(services) };
+    let reach = Reach { listeners, settings: settings.link.server()?, broker: Some(services) };
     let name = Text::from("broker");
     let member = Member { incarnation, name: name.clone(), address: settings.link.address(&link) };
     let identity = Identity { name: name.clone(), incarnation };
-    let peers = PeerLinks::new(&settings.link.peers(broker.cluster().lineage), identity)?;
+    let peers = PeerLinks::new(&settings.link.peers(broker.cluster().lineage)?, identity)?;
     let clock = Arc::new(SystemClock);
     let ports = Ports { broker, overview: Arc::clone(&overview), members, peers, lookup: None, member, clock };
     // Bodies are shared with the log's tail in this process's memory; what is cached is their decoding.

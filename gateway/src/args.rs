@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     /// Check the configuration, report all problems, and exit.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Print the whole configuration as it would be used, secrets included, and exit.
+    /// Print the whole configuration as it would be used, secrets as `...`, and exit.
     #[arg(long)]
     pub(crate) print_config: bool,
 }

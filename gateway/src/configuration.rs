@@ -51,6 +51,7 @@ impl config::Settings for Configuration {
         "link.advertise",
         "link.tls",
         "link.token",
+        "link.token_file",
         "lookup.redis",
         "mqtt.max_keep_alive",
         "name",
@@ -128,8 +129,11 @@ mod tests {
         assert_eq!((read.name(), read.link.brokers.len()), ("gw-a".to_owned(), 2));
         assert_eq!(read.drain.reason, Reason::ServerMoved);
         assert_eq!(read.gateway().message_cache, ByteSize::mib(64));
-        let again = parse(&config::print(&read).unwrap()).unwrap();
-        assert_eq!(config::print(&again).unwrap(), config::print(&read).unwrap());
+        let printed = config::print(&read).unwrap();
+        assert!(!printed.contains("secret") && printed.contains("token = \"...\""), "{printed}");
+        assert!(parse(&printed).unwrap_err()[0].starts_with("link.token: "), "it has to be put there again");
+        let again = parse(&printed.replace("\"...\"", "'secret'")).unwrap();
+        assert_eq!(config::print(&again).unwrap(), printed);
     }
 
     #[test]

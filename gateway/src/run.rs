@@ -22,7 +22,7 @@ use causeway_compute::task::Wave;
 use causeway_gateway::api::{Api, Host, ProcessKind, Serving};
 use causeway_gateway::host::{Signals, ending};
 use causeway_gateway::{Ports, Reach, Running};
-use causeway_link::{Identity, PeerLinks};
+use causeway_link::{ClientMetrics, ClientSettings, Identity, PeerLinks};
 use causeway_model::{Incarnation, Kind, SystemClock, Text};
 
 use crate::configuration::Configuration;
@@ -120,8 +120,10 @@ async fn start(configuration: &mut Configuration, process: &Process, api: &Api) 
     let member = Member { incarnation, name: name.clone(), address: served.address(&configuration.link.bind) };
 
     let identity = Identity { name: name.clone(), incarnation };
-    let link = causeway_link::connect(configuration.link.client(), identity.clone(), &process.tasks).await?;
-    let peers = PeerLinks::new(&served.peers(link.cluster().lineage), identity)?;
+    let metrics = Some(ClientMetrics::register(&process.registry)?);
+    let brokers = ClientSettings { metrics, ..configuration.link.client()? };
+    let link = causeway_link::connect(brokers, identity.clone(), &process.tasks).await?;
+    let peers = PeerLinks::new(&served.peers(link.cluster().lineage)?, identity)?;
     let ports = Ports {
         broker: Arc::<causeway_link::Client>::clone(&link),
         overview: Arc::<causeway_link::Client>::clone(&link),
@@ -132,7 +134,7 @@ async fn start(configuration: &mut Configuration, process: &Process, api: &Api) 
         clock: Arc::new(SystemClock),
     };
     let overview = Arc::clone(&ports.overview);
-    let reach = Reach { listeners, settings: served.server(), broker: None };
+    let reach = Reach { listeners, settings: served.server()?, broker: None };
     let running = causeway_gateway::serve(ports, reach, &configuration.gateway(), process).await?;
     configuration.mqtt.bind = running.mqtt().to_vec();
     let (context, map) = (Arc::clone(running.context()), running.membership().map());

@@ -19,7 +19,7 @@ use causeway_compute::lookup::{Clients, Network};
 use causeway_compute::members::{self, Membership};
 use causeway_compute::port::{Broker, Lookup, Member, Members, Overview, Peer, Peers};
 use causeway_compute::process::Process;
-use causeway_link::{BrokerServices, ServerSettings, Services};
+use causeway_link::{BrokerServices, ServerMetrics, ServerSettings, Services};
 use causeway_model::Clock;
 
 use crate::settings::Settings;
@@ -136,9 +136,10 @@ pub async fn serve(ports: Ports, reach: Reach, settings: &Settings, process: &Pr
     let (health, metrics) = (process.health.clone(), process.metrics.members.clone());
     let membership = Membership::join(Arc::clone(members), member.clone(), health, metrics, &process.tasks).await?;
     let context = context(&ports, &membership, settings, process)?;
+    let counted = ServerMetrics::register(&process.registry)?;
     for listener in reach.listeners {
         let peer = Some(Arc::<Clients>::clone(&context.clients) as Arc<dyn Peer>);
-        let services = Services { broker: reach.broker.clone(), peer };
+        let services = Services { broker: reach.broker.clone(), peer, metrics: Some(counted.clone()) };
         causeway_link::serve(listener, services, &reach.settings, broker.cluster(), &process.tasks)?;
     }
     if let Some(heard) = context.clients.heard() {

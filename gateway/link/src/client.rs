@@ -63,7 +63,7 @@ pub async fn connect(settings: ClientSettings, identity: Identity, tasks: &Tasks
         () = drain.begun() => return Err(Error::Draining),
         first = dialer.dial_until_reached() => first?,
     };
-    let shared = Arc::new(Shared::new(&settings, first.cluster));
+    let shared = Arc::new(Shared::new(&settings, first.cluster, dialer.metrics.clone()));
     let end = CancellationToken::new();
     let client = Client { shared: Arc::clone(&shared), _ends: end.clone().drop_guard() };
     tasks.spawn_fallible(Kind::Link, async move {

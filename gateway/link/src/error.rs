@@ -52,6 +52,9 @@ pub enum Error {
         /// What was wrong.
         cause: String,
     },
+    /// Numbers cannot be made.
+    #[error("link metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The process is on its way out.
     #[error("the process is draining")]
     Draining,

@@ -22,6 +22,7 @@ mod client;
 mod codec;
 mod convert;
 mod error;
+mod metrics;
 mod peer;
 mod proto;
 mod server;
@@ -30,6 +31,7 @@ mod tls;
 
 pub use client::{Client, Identity, connect};
 pub use error::Error;
+pub use metrics::{ClientMetrics, ServerMetrics};
 pub use peer::PeerLinks;
 pub use server::{BrokerServices, Services, serve};
 pub use settings::{Backoff, ClientSettings, Liveness, ServerSettings, Tls};

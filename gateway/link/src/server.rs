@@ -22,6 +22,7 @@ mod peer;
 mod propose;
 mod service;
 mod socket;
+mod sparing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use causeway_compute::listener::Listener;
 use causeway_compute::port::{Broker, Cluster, Members, Overview, Peer};
 use causeway_compute::task::{Kind, Tasks};
+use prometheus::Registry;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -44,7 +46,8 @@ use crate::proto::handshake_server::HandshakeServer;
 use crate::proto::membership_server::MembershipServer;
 use crate::proto::peers_server::PeersServer;
 use crate::{
-    CONNECTION_WINDOW, Error, FRAME_BYTES, Liveness, MAX_DECODED, PEER_BYTES, STREAM_WINDOW, ServerSettings, tls,
+    CONNECTION_WINDOW, Error, FRAME_BYTES, Liveness, MAX_DECODED, PEER_BYTES, STREAM_WINDOW, ServerMetrics,
+    ServerSettings, tls,
 };
 
 /// What gateways ask of brokers.
@@ -65,6 +68,8 @@ pub struct Services {
     pub broker: Option<BrokerServices>,
     /// A gateway that others may ask.
     pub peer: Option<Arc<dyn Peer>>,
+    /// What is counted, the same for every address; `None`: nobody looks at it.
+    pub metrics: Option<ServerMetrics>,
 }
 
 /// The largest handshake, which is all that a stranger may send, and the largest call about a lease.
@@ -108,7 +113,8 @@ pub fn serve(
         server =
             server.tls_config(config).map_err(|error| Error::Tls { address: address.clone(), cause: cause(error) })?;
     }
-    let links = Links::new(tasks.drain().is_closing());
+    let metrics = services.metrics.clone().map_or_else(|| ServerMetrics::register(&Registry::new()), Ok)?;
+    let links = Links::new(tasks.drain().is_closing(), metrics);
     let routes = routes(services, settings, cluster, &links);
     let incoming = socket::incoming(listener, settings, &links);
     let drain = tasks.drain().clone();
@@ -133,11 +139,11 @@ pub fn serve(
 
 fn routes(services: Services, settings: &ServerSettings, cluster: Cluster, links: &Arc<Links>) -> Routes {
     let broker = services.broker.as_ref().map(|services| Arc::clone(&services.broker));
-    let (peer, links) = (services.peer.is_some(), Arc::clone(links));
-    let hello = Hello { cluster, token: settings.token.clone(), broker, peer, links };
+    let (peer, metrics) = (services.peer.is_some(), links.metrics.clone());
+    let hello = Hello { cluster, token: settings.token.clone(), broker, peer, links: Arc::clone(links) };
     let mut routes = Routes::new(HandshakeServer::new(hello).max_decoding_message_size(SMALL));
     if let Some(BrokerServices { broker, overview, members }) = services.broker {
-        let ports = Ports { broker, overview };
+        let ports = Ports { broker, overview, metrics };
         routes = routes
             .add_service(known(BrokersServer::new(ports).max_decoding_message_size(MAX_DECODED), Purpose::Broker))
             .add_service(known(

@@ -8,6 +8,8 @@ use std::time::Duration;
 use causeway_model::Lineage;
 use serde::{Deserialize, Serialize};
 
+use crate::ClientMetrics;
+
 /// Mutual TLS: both sides show a certificate that `ca` signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +81,8 @@ pub struct ClientSettings {
     pub backoff: Backoff,
     /// When a silent broker is given up.
     pub liveness: Liveness,
+    /// What is counted; `None`: nobody looks at it.
+    pub metrics: Option<ClientMetrics>,
 }
 
 impl Default for ClientSettings {
@@ -94,6 +98,7 @@ impl Default for ClientSettings {
             precise: false,
             backoff: Backoff::default(),
             liveness: Liveness::default(),
+            metrics: None,
         }
     }
 }
@@ -136,7 +141,7 @@ impl ServerSettings {
         let mut problems = Vec::new();
         if !self.bind.ip().is_loopback() && self.token.is_none() && self.tls.is_none() {
             problems.push(format!(
-                "link.bind: {} can be reached from elsewhere, so link.token or link.tls is needed",
+                "link.bind: {} can be reached from elsewhere, so link.token, link.token_file or link.tls is needed",
                 self.bind
             ));
         }

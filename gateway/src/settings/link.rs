@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use causeway_link::{ClientSettings, ServerSettings, Tls};
+use causeway_link::{ClientSettings, Error, ServerSettings, Tls};
 use causeway_model::{Lineage, Text};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config;
 
 /// `[link]` of a process that gateways connect to: a broker, with the gateway that it hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,10 @@ pub struct Served {
     /// What every process of the system must show. Needed off loopback, unless there is TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// A file that holds the token instead, such as a mounted secret. Read at start; a newline at its end is not part
+    /// of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Mutual TLS; without it the link is in clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -44,6 +51,10 @@ pub struct Linked {
     /// What every process of the system must show. Needed off loopback, unless there is TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// A file that holds the token instead, such as a mounted secret. Read at start; a newline at its end is not part
+    /// of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Mutual TLS; without it the link is in clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -68,33 +79,57 @@ pub enum Delivery {
     Precise,
 }
 
-/// What is not to be seen in logs.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+/// What is not to be seen, neither in logs nor where settings are printed: there it is `...`, which is not read back.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Secret(pub String);
+
+/// What is shown of a secret.
+const HIDDEN: &str = "...";
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("...")
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+impl TryFrom<String> for Secret {
+    type Error = &'static str;
+
+    fn try_from(secret: String) -> Result<Self, &'static str> {
+        // A file that was printed would let in whoever knows how secrets are printed.
+        if secret == HIDDEN {
+            Err("`...` is printed where a secret is: put the secret there")
+        } else {
+            Ok(Self(secret))
+        }
     }
 }
 
 impl Default for Served {
     fn default() -> Self {
         let usual = ServerSettings::default();
-        Self { bind: vec![usual.bind], advertise: None, token: None, tls: None, max_connections: usual.max_connections }
+        let (bind, max_connections) = (vec![usual.bind], usual.max_connections);
+        Self { bind, advertise: None, token: None, token_file: None, tls: None, max_connections }
     }
 }
 
 impl Default for Linked {
     fn default() -> Self {
-        let Served { advertise, token, tls, max_connections, .. } = Served::default();
+        let Served { advertise, token, token_file, tls, max_connections, .. } = Served::default();
         Self {
             brokers: vec![format!("127.0.0.1:{}", ServerSettings::default().bind.port())],
             // Any port will do: the brokers tell the others which.
             bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             advertise,
             token,
+            token_file,
             tls,
             in_flight: ByteSize::b(u64::try_from(ClientSettings::default().in_flight_bytes).unwrap_or(u64::MAX)),
             delivery: Delivery::default(),
@@ -104,10 +139,17 @@ impl Default for Linked {
 }
 
 impl Served {
-    /// Everything that is wrong with them, each naming its key; empty if nothing is.
+    /// Everything that is wrong with them, each naming its key; empty if nothing is. Reads the token's file.
     pub fn validate(&self) -> Vec<String> {
-        let mut problems: Vec<_> = self.each().flat_map(|server| server.validate()).collect();
+        let (token, unread) = match self.secret() {
+            Ok(token) => (token, None),
+            // One is meant to be there: what else is wrong is said as well.
+            Err(problem) => (Some(HIDDEN.to_owned()), Some(problem)),
+        };
+        let each = self.bind.iter().map(|bind| ServerSettings { bind: *bind, ..self.serving(token.clone()) });
+        let mut problems: Vec<_> = each.flat_map(|server| server.validate()).collect();
         problems.dedup();
+        problems.extend(unread);
         if self.advertise.as_deref().is_some_and(|place| !super::is_place(place)) {
             problems.push("link.advertise: host:port, such as broker-0.broker:7400".to_owned());
         }
@@ -118,15 +160,12 @@ impl Served {
         problems
     }
 
-    /// What the link's server takes; the address apart.
-    pub fn server(&self) -> ServerSettings {
-        let token = self.token.as_ref().map(|token| token.0.clone());
-        ServerSettings {
-            token,
-            tls: self.tls.clone(),
-            max_connections: self.max_connections,
-            ..ServerSettings::default()
-        }
+    /// What the link's server takes; the address apart. Reads the token's file.
+    ///
+    /// # Errors
+    /// There is no token where one should be.
+    pub fn server(&self) -> Result<ServerSettings, Error> {
+        Ok(self.serving(self.token()?))
     }
 
     /// What others are told of a process that is bound to these addresses.
@@ -135,14 +174,37 @@ impl Served {
         Some(self.advertise.as_deref().map_or_else(|| Text::from(first.to_string()), Text::from))
     }
 
-    /// What links to other gateways take: who may ask, and of which system.
-    pub fn peers(&self, lineage: Lineage) -> ClientSettings {
-        let token = self.token.as_ref().map(|token| token.0.clone());
-        ClientSettings { token, tls: self.tls.clone(), lineage: Some(lineage), ..ClientSettings::default() }
+    /// What links to other gateways take: who may ask, and of which system. Reads the token's file.
+    ///
+    /// # Errors
+    /// There is no token where one should be.
+    pub fn peers(&self, lineage: Lineage) -> Result<ClientSettings, Error> {
+        let token = self.token()?;
+        Ok(ClientSettings { token, tls: self.tls.clone(), lineage: Some(lineage), ..ClientSettings::default() })
     }
 
-    fn each(&self) -> impl Iterator<Item = ServerSettings> {
-        self.bind.iter().map(|bind| ServerSettings { bind: *bind, ..self.server() })
+    fn serving(&self, token: Option<String>) -> ServerSettings {
+        let (tls, max_connections) = (self.tls.clone(), self.max_connections);
+        ServerSettings { token, tls, max_connections, ..ServerSettings::default() }
+    }
+
+    fn token(&self) -> Result<Option<String>, Error> {
+        self.secret().map_err(|problem| Error::Settings(vec![problem]))
+    }
+
+    /// The token, wherever it is kept.
+    fn secret(&self) -> Result<Option<String>, String> {
+        let file = match (&self.token, &self.token_file) {
+            (token, None) => return Ok(token.as_ref().map(|token| token.0.clone())),
+            (Some(_), Some(_)) => return Err("link.token_file: not together with link.token".to_owned()),
+            (None, Some(file)) => file,
+        };
+        let told = |problem: &dyn fmt::Display| format!("link.token_file: {}: {problem}", file.display());
+        let text = config::read(file).map_err(|error| told(&error))?;
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(told(&"holds no token")),
+            token => Ok(Some(token.to_owned())),
+        }
     }
 }
 
@@ -162,22 +224,25 @@ impl Linked {
         problems
     }
 
-    /// What the link's client takes.
-    pub fn client(&self) -> ClientSettings {
-        ClientSettings {
+    /// What the link's client takes. Reads the token's file.
+    ///
+    /// # Errors
+    /// There is no token where one should be.
+    pub fn client(&self) -> Result<ClientSettings, Error> {
+        Ok(ClientSettings {
             brokers: self.brokers.clone(),
-            token: self.token.as_ref().map(|token| token.0.clone()),
+            token: self.served().token()?,
             tls: self.tls.clone(),
             in_flight_bytes: super::bytes(self.in_flight),
             precise: self.delivery == Delivery::Precise,
             ..ClientSettings::default()
-        }
+        })
     }
 
     /// How other gateways reach this one.
     pub fn served(&self) -> Served {
-        let Self { bind, advertise, token, tls, max_connections, .. } = self.clone();
-        Served { bind, advertise, token, tls, max_connections }
+        let Self { bind, advertise, token, token_file, tls, max_connections, .. } = self.clone();
+        Served { bind, advertise, token, token_file, tls, max_connections }
     }
 }
 
@@ -202,7 +267,7 @@ mod tests {
     fn defaults_are_fine_and_lead_a_gateway_to_a_broker_on_the_same_machine() {
         assert_eq!((Served::default().validate(), Linked::default().validate()), (vec![], vec![]));
         assert_eq!(Linked::default().brokers, [Served::default().bind[0].to_string()]);
-        assert_eq!(Linked::default().client().in_flight_bytes, ClientSettings::default().in_flight_bytes);
+        assert_eq!(Linked::default().client().unwrap().in_flight_bytes, ClientSettings::default().in_flight_bytes);
     }
 
     #[test]
@@ -213,7 +278,7 @@ mod tests {
             assert_eq!(toml::from_str::<Served>(&toml::to_string(&served).unwrap()).unwrap(), served);
         }
         let linked: Linked = toml::from_str("brokers = 'b:1'\ntoken = 'secret'\ndelivery = 'precise'").unwrap();
-        assert!(linked.client().precise && !Linked::default().client().precise);
+        assert!(linked.client().unwrap().precise && !Linked::default().client().unwrap().precise);
         assert_eq!(linked.brokers, ["b:1"]);
         assert!(!format!("{linked:?}").contains("secret"));
         assert!(toml::from_str::<Served>("bind = 7400").unwrap_err().message().contains("or a list"));
@@ -234,5 +299,45 @@ mod tests {
         let bad = Linked { brokers: vec!["b".into()], in_flight: ByteSize::b(1), ..Linked::default() };
         assert_eq!(bad.validate().len(), 2);
         assert_eq!(Linked { brokers: vec![], ..Linked::default() }.validate(), ["link.brokers: at least one"]);
+    }
+
+    #[test]
+    fn a_secret_is_printed_hidden_and_what_is_printed_is_no_secret() {
+        let linked = Linked { token: Some(Secret("hush".into())), ..Linked::default() };
+        let printed = toml::to_string(&linked).unwrap();
+        assert!(!printed.contains("hush") && printed.contains("token = \"...\""), "{printed}");
+        assert!(toml::from_str::<Linked>(&printed).unwrap_err().message().contains("put the secret there"));
+    }
+
+    #[test]
+    fn a_token_is_read_from_a_file_and_never_left_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let any = SocketAddr::from(([0, 0, 0, 0], 7400));
+        let advertise = Some("b.example:7400".to_owned());
+        let token_file = Some(file.path().to_owned());
+        let linked = Linked { bind: vec![any], advertise, token_file, ..Linked::default() };
+        let shows = |linked: &Linked| {
+            let served = linked.served();
+            [served.server().unwrap().token, served.peers(Lineage(1)).unwrap().token, linked.client().unwrap().token]
+        };
+        let write = |text: &str| {
+            #[expect(clippy::disallowed_methods, reason = "plays the operator")]
+            std::fs::write(file.path(), text).unwrap();
+        };
+        for text in ["hush", "hush\n", "hush\r\n"] {
+            write(text);
+            assert_eq!(linked.validate(), [""; 0]);
+            assert_eq!(shows(&linked), ["hush"; 3].map(|token| Some(token.to_owned())));
+        }
+        let both = Linked { token: Some(Secret("other".into())), ..linked.clone() };
+        assert_eq!(both.validate(), ["link.token_file: not together with link.token"]);
+        write("\n");
+        let nowhere = Linked { token_file: Some("/no/such/file".into()), ..linked.clone() };
+        for wrong in [both, linked, nowhere] {
+            let problems = wrong.validate();
+            assert!(problems.len() == 1 && problems[0].starts_with("link.token_file: "), "{problems:?}");
+            assert!(wrong.client().is_err() && wrong.served().server().is_err());
+            assert!(wrong.served().peers(Lineage(1)).is_err());
+        }
     }
 }

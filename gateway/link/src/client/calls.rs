@@ -9,6 +9,7 @@ use futures_util::Stream;
 use parking_lot::Mutex;
 
 use super::outstanding::{Call, Ended, Outstanding};
+use crate::metrics::Waiting;
 
 /// About so much goes into one message: enough to be cheap, little enough that answers are not held up.
 const BATCH_BYTES: usize = 512 << 10;
@@ -26,6 +27,7 @@ struct State<W> {
     closed: bool,
     /// Of the stream that sends, while there is nothing to send.
     idle: Option<Waker>,
+    waiting: Waiting,
 }
 
 impl<W> State<W> {
@@ -33,6 +35,12 @@ impl<W> State<W> {
     fn next_link(&mut self) -> Option<Waker> {
         self.link += 1;
         self.idle.take()
+    }
+
+    /// To be called after calls came or went.
+    fn show(&self) {
+        let (calls, bytes) = self.outstanding.waiting();
+        self.waiting.show(calls, bytes);
     }
 }
 
@@ -52,9 +60,10 @@ pub(crate) enum NotTaken {
 }
 
 impl<W> Calls<W> {
-    pub(crate) fn new(budget: usize) -> Self {
+    /// At most `budget` bytes of calls; how many wait is shown as `waiting`.
+    pub(crate) fn new(budget: usize, waiting: Waiting) -> Self {
         let outstanding = Outstanding::new(budget);
-        Self(Mutex::new(State { outstanding, link: 0, closed: false, idle: None }))
+        Self(Mutex::new(State { outstanding, link: 0, closed: false, idle: None, waiting }))
     }
 
     /// Fixes the call's place in the order.
@@ -65,6 +74,7 @@ impl<W> Calls<W> {
                 return Err(NotTaken::Closed);
             }
             state.outstanding.push(call).map_err(|_| NotTaken::Full)?;
+            state.show();
             state.idle.take()
         };
         wake(idle);
@@ -89,14 +99,18 @@ impl<W> Calls<W> {
     /// Calls that are answered, in the order of the numbers given; `None` for one that nobody waits for.
     pub(crate) fn answer(&self, ids: impl Iterator<Item = u64>) -> Vec<Option<Call<W>>> {
         let mut state = self.0.lock();
-        ids.map(|id| state.outstanding.answer(id)).collect()
+        let calls = ids.map(|id| state.outstanding.answer(id)).collect();
+        state.show();
+        calls
     }
 
     /// The link is lost: its stream ends. Returns the calls that end with it; see [`Outstanding::lose`].
     pub(crate) fn lose(&self) -> Vec<Ended<W>> {
         let (ended, idle) = {
             let mut state = self.0.lock();
-            (state.outstanding.lose(), state.next_link())
+            let ended = state.outstanding.lose();
+            state.show();
+            (ended, state.next_link())
         };
         wake(idle);
         ended
@@ -104,7 +118,10 @@ impl<W> Calls<W> {
 
     /// See [`Outstanding::give_up_sent`].
     pub(crate) fn give_up_sent(&self) -> Vec<Call<W>> {
-        self.0.lock().outstanding.give_up_sent()
+        let mut state = self.0.lock();
+        let calls = state.outstanding.give_up_sent();
+        state.show();
+        calls
     }
 
     /// Nothing is taken or sent from here on. Returns what was sent and what was not.
@@ -112,7 +129,9 @@ impl<W> Calls<W> {
         let (calls, idle) = {
             let mut state = self.0.lock();
             state.closed = true;
-            (state.outstanding.close(), state.next_link())
+            let calls = state.outstanding.close();
+            state.show();
+            (calls, state.next_link())
         };
         wake(idle);
         calls
@@ -129,6 +148,7 @@ impl<W> Calls<W> {
             let mut state = self.0.lock();
             if state.link > 0 {
                 state.outstanding.forget(gone);
+                state.show();
             }
             state.link
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_compute::port::Cluster;
 use causeway_model::{HashKey, Lineage};
+use prometheus::Registry;
 use rand::Rng;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
@@ -15,7 +16,7 @@ use crate::convert::{self, Malformed};
 use crate::proto as pb;
 use crate::proto::handshake_client::HandshakeClient;
 use crate::settings::{Backoff, Liveness};
-use crate::{CONNECTION_WINDOW, ClientSettings, Error, FRAME_BYTES, LEVEL, STREAM_WINDOW, VERSION, tls};
+use crate::{CONNECTION_WINDOW, ClientMetrics, ClientSettings, Error, FRAME_BYTES, LEVEL, STREAM_WINDOW, VERSION, tls};
 
 /// How long a broker may take to accept a connection and to answer the handshake, each.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ pub(crate) struct Dialer {
     lineage: Option<Lineage>,
     /// There was a link: what is refused now may be accepted later, or elsewhere.
     served: bool,
+    pub(crate) metrics: ClientMetrics,
 }
 
 /// A connection whose handshake is done.
@@ -70,6 +72,7 @@ impl Dialer {
             hello,
             lineage: settings.lineage,
             served: false,
+            metrics: settings.metrics.clone().map_or_else(|| ClientMetrics::register(&Registry::new()), Ok)?,
         })
     }
 
@@ -81,7 +84,13 @@ impl Dialer {
         let mut pause = self.backoff.first;
         loop {
             let address = self.brokers.get(self.next % self.brokers.len()).cloned().unwrap_or_default();
-            match self.dial(&address).await {
+            let dialled = self.dial(&address).await;
+            match &dialled {
+                Ok(_) => {}
+                Err(Failed::Refused(_)) => self.metrics.refused.inc(),
+                Err(Failed::Unreached(_)) => self.metrics.unreached.inc(),
+            }
+            match dialled {
                 Ok(dialled) => {
                     self.lineage = Some(dialled.cluster.lineage);
                     self.served = true;

@@ -7,6 +7,7 @@ use causeway_model::Position;
 use futures_util::future::pending;
 use futures_util::stream::{self, Stream};
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
@@ -16,6 +17,13 @@ use crate::convert;
 use crate::proto as pb;
 use crate::proto::brokers_client::BrokersClient;
 use crate::proto::notify_request::Kind as Said;
+
+/// What the broker says to one reader on one link.
+pub(super) struct Events {
+    stream: Streaming<pb::NotifyEvent>,
+    /// With it ends what the reader says: a connection is not closed while somebody may still speak on it.
+    _listens: oneshot::Sender<()>,
+}
 
 impl Link {
     /// One reader's frames on this link.
@@ -31,15 +39,16 @@ impl Link {
         &self,
         reader: Arc<Reader>,
         mut client: BrokersClient<Channel>,
-    ) -> Result<Option<(Arc<Reader>, Streaming<pb::NotifyEvent>)>, Status> {
+    ) -> Result<Option<(Arc<Reader>, Events)>, Status> {
         if reader.sender.closed().now_or_never().is_some() {
             self.leave(&reader);
             return Ok(None);
         }
-        match client.notify(requests(&reader)).await {
+        let (listens, left) = oneshot::channel();
+        match client.notify(requests(&reader).take_until(left)).await {
             Ok(events) => {
                 self.shared.proposals.lift(reader.barrier);
-                Ok(Some((reader, events.into_inner())))
+                Ok(Some((reader, Events { stream: events.into_inner(), _listens: listens })))
             }
             Err(status) if status.code() == Code::NotFound => {
                 self.leave(&reader);
@@ -49,11 +58,11 @@ impl Link {
         }
     }
 
-    pub(super) async fn read(&self, reader: Arc<Reader>, mut events: Streaming<pb::NotifyEvent>) -> Result<(), Status> {
+    pub(super) async fn read(&self, reader: Arc<Reader>, mut events: Events) -> Result<(), Status> {
         loop {
             let event = tokio::select! {
                 () = reader.sender.closed() => None,
-                event = events.message() => event?,
+                event = events.stream.message() => event?,
             };
             // The reader has left, or the broker ended its stream.
             let Some(event) = event else { break };

@@ -75,8 +75,7 @@ impl Link {
         streams.extend(begun.into_iter().flatten().map(|(reader, events)| self.read(reader, events).boxed()));
         streams.push(self.propose(client.clone()).boxed());
         streams.push(self.ask(client.clone()).boxed());
-        self.shared.channel.send_replace(Some(dialled.channel));
-        self.shared.connected.send_replace(true);
+        self.shared.made(dialled.channel);
         loop {
             tokio::select! {
                 () = self.shared.readers.added() => seen = self.follow_since(seen, &client, &mut streams),

@@ -80,6 +80,7 @@ pub(crate) struct Outstanding<W> {
     newest: u64,
     /// The first number that was not sent on this link.
     next: u64,
+    calls: usize,
     bytes: usize,
     budget: usize,
 }
@@ -87,7 +88,7 @@ pub(crate) struct Outstanding<W> {
 impl<W> Outstanding<W> {
     /// Nothing yet; at most `budget` bytes of calls.
     pub(crate) fn new(budget: usize) -> Self {
-        Self { slots: BTreeMap::new(), newest: 0, next: 0, bytes: 0, budget }
+        Self { slots: BTreeMap::new(), newest: 0, next: 0, calls: 0, bytes: 0, budget }
     }
 
     /// Takes a call at the end of the order.
@@ -98,9 +99,15 @@ impl<W> Outstanding<W> {
         if self.bytes > 0 && self.bytes.saturating_add(call.cost()) > self.budget {
             return Err(call);
         }
+        self.calls += 1;
         self.bytes += call.cost();
         self.slot(Slot::Call(call));
         Ok(())
+    }
+
+    /// How many calls wait, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.calls, self.bytes)
     }
 
     /// Holds back every later call until it is lifted.
@@ -195,6 +202,7 @@ impl<W> Outstanding<W> {
     fn calls(&mut self, slots: BTreeMap<u64, Slot<W>>) -> Vec<Call<W>> {
         let call = |slot| if let Slot::Call(call) = slot { Some(call) } else { None };
         let calls: Vec<_> = slots.into_values().filter_map(call).collect();
+        self.calls -= calls.len();
         self.bytes -= calls.iter().map(Call::cost).sum::<usize>();
         calls
     }
@@ -202,6 +210,7 @@ impl<W> Outstanding<W> {
     fn remove(&mut self, id: u64) -> Option<Call<W>> {
         match self.slots.remove(&id)? {
             Slot::Call(call) => {
+                self.calls -= 1;
                 self.bytes -= call.cost();
                 Some(call)
             }

@@ -13,7 +13,7 @@ use super::calls::Calls;
 use super::outstanding::{Call, Ended};
 use super::readers::Readers;
 use crate::proto as pb;
-use crate::{ClientSettings, MESSAGE_BYTES};
+use crate::{ClientMetrics, ClientSettings, MESSAGE_BYTES};
 
 /// What a call that found no room is told to wait.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -41,21 +41,23 @@ pub(crate) struct Shared {
     pub(crate) precise: bool,
     /// How long a call that is not queued waits for a link and for its answer.
     pub(crate) patience: Duration,
+    metrics: ClientMetrics,
 }
 
 impl Shared {
-    pub(crate) fn new(settings: &ClientSettings, cluster: Cluster) -> Self {
+    pub(crate) fn new(settings: &ClientSettings, cluster: Cluster, metrics: ClientMetrics) -> Self {
         Self {
             cluster,
             standings: Standings::new(cluster),
-            proposals: Arc::new(Calls::new(settings.in_flight_bytes)),
-            queries: Arc::new(Calls::new(settings.in_flight_bytes)),
+            proposals: Arc::new(Calls::new(settings.in_flight_bytes, metrics.proposals.clone())),
+            queries: Arc::new(Calls::new(settings.in_flight_bytes, metrics.queries.clone())),
             readers: Readers::new(cluster.shards, settings.notify_frames, settings.notify_bytes),
             connected: watch::Sender::new(false),
             channel: watch::Sender::new(None),
             message_bytes: AtomicUsize::new(MESSAGE_BYTES),
             precise: settings.precise,
             patience: settings.liveness.timeout,
+            metrics,
         }
     }
 
@@ -69,9 +71,18 @@ impl Shared {
         self.message_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// The link serves calls.
+    pub(crate) fn made(&self, channel: Channel) {
+        self.metrics.made();
+        self.channel.send_replace(Some(channel));
+        self.connected.send_replace(true);
+    }
+
     /// The link is gone: calls wait, but for those that cannot.
     pub(crate) fn lost(&self) {
-        self.connected.send_replace(false);
+        if self.connected.send_replace(false) {
+            self.metrics.lost();
+        }
         self.channel.send_replace(None);
         for ended in self.proposals.lose() {
             match ended {
@@ -88,6 +99,7 @@ impl Shared {
 
     /// No link any more: whoever waits is told what may have been done.
     pub(crate) fn close(&self) {
+        self.metrics.closed();
         self.connected.send_replace(false);
         self.channel.send_replace(None);
         let (sent, unsent) = self.proposals.close();

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::links::{Connection, Link, Links, Purpose};
 use super::service::standings;
 use crate::convert::{self, Malformed};
+use crate::metrics::Refusal;
 use crate::proto as pb;
 use crate::proto::handshake_server::Handshake;
 use crate::{LEVEL, MESSAGE_BYTES, VERSION};
@@ -22,23 +23,39 @@ pub(crate) struct Hello {
     pub(crate) links: Arc<Links>,
 }
 
+/// A handshake that was not accepted.
+struct Refused {
+    why: Refusal,
+    status: Status,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self { why: Refusal::Other, status }
+    }
+}
+
 #[tonic::async_trait]
 impl Handshake for Hello {
     async fn hello(&self, request: Request<pb::HelloRequest>) -> Result<Response<pb::HelloReply>, Status> {
         let connection = Connection::of(&request)?;
         let greeted = self.greet(request.into_inner(), &connection);
-        if let Err(status) = &greeted {
-            tracing::warn!(peer = %connection.peer, cause = status.message(), "link refused");
-        }
-        greeted.map(Response::new)
+        greeted.map(Response::new).map_err(|refused| {
+            let Refused { why, status } = refused;
+            self.links.metrics.refused(why);
+            if let Some(left_out) = self.links.refused.admit() {
+                tracing::warn!(peer = %connection.peer, cause = status.message(), left_out, "link refused");
+            }
+            status
+        })
     }
 }
 
 impl Hello {
-    fn greet(&self, hello: pb::HelloRequest, connection: &Connection) -> Result<pb::HelloReply, Status> {
+    fn greet(&self, hello: pb::HelloRequest, connection: &Connection) -> Result<pb::HelloReply, Refused> {
         // The token first: whoever lacks it learns nothing else.
         if self.token.as_ref().is_some_and(|token| !bool::from(token.as_bytes().ct_eq(&hello.token))) {
-            return Err(Status::unauthenticated("wrong token"));
+            return Err(Refused { why: Refusal::Token, status: Status::unauthenticated("wrong token") });
         }
         self.check(&hello)?;
         let malformed = |malformed: Malformed| Status::invalid_argument(malformed.to_string());
@@ -62,28 +79,25 @@ impl Hello {
         })
     }
 
-    fn check(&self, hello: &pb::HelloRequest) -> Result<(), Status> {
+    fn check(&self, hello: &pb::HelloRequest) -> Result<(), Refused> {
+        let refuse = |why, cause| Err(Refused { why, status: Status::failed_precondition(cause) });
         if hello.version != VERSION {
             let theirs = hello.version;
-            return Err(Status::failed_precondition(format!(
-                "this side speaks version {VERSION} of the link, the client {theirs}"
-            )));
+            let cause = format!("this side speaks version {VERSION} of the link, the client {theirs}");
+            return refuse(Refusal::Version, cause);
         }
         if hello.level < self.cluster.level.min(LEVEL) {
             let (ours, theirs) = (self.cluster.level, hello.level);
-            return Err(Status::failed_precondition(format!(
-                "the cluster is at feature level {ours}, the client knows up to {theirs}"
-            )));
+            let cause = format!("the cluster is at feature level {ours}, the client knows up to {theirs}");
+            return refuse(Refusal::Level, cause);
         }
         if let Some(expected) = &hello.lineage {
             let expected = convert::sixteen("lineage", expected);
             let expected = expected.map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
-            if u128::from_be_bytes(expected) != self.cluster.lineage.0 {
-                return Err(Status::failed_precondition(format!(
-                    "this is lineage {}, the client expects {:032x}",
-                    self.cluster.lineage,
-                    u128::from_be_bytes(expected)
-                )));
+            let expected = u128::from_be_bytes(expected);
+            if expected != self.cluster.lineage.0 {
+                let cause = format!("this is lineage {}, the client expects {expected:032x}", self.cluster.lineage);
+                return refuse(Refusal::Lineage, cause);
             }
         }
         Ok(())

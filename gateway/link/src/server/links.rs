@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Status};
 
+use super::sparing::Sparing;
+use crate::ServerMetrics;
+
 /// What a link is for. A process may have one of each with the same incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
@@ -97,7 +100,16 @@ impl Connection {
 
 /// All links.
 #[derive(Debug)]
-pub(crate) struct Links(Mutex<State>);
+pub(crate) struct Links {
+    state: Mutex<State>,
+    pub(crate) metrics: ServerMetrics,
+    /// Lines of the log: handshakes that were refused.
+    pub(crate) refused: Sparing,
+    /// Connections over the limit.
+    pub(crate) crowded: Sparing,
+    /// Connections that never had a link.
+    pub(crate) strange: Sparing,
+}
 
 #[derive(Debug)]
 struct State {
@@ -106,8 +118,10 @@ struct State {
 }
 
 impl Links {
-    pub(crate) fn new(closed: bool) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { current: HashMap::new(), closed })))
+    pub(crate) fn new(closed: bool, metrics: ServerMetrics) -> Arc<Self> {
+        let state = Mutex::new(State { current: HashMap::new(), closed });
+        let [refused, crowded, strange] = Default::default();
+        Arc::new(Self { state, metrics, refused, crowded, strange })
     }
 
     /// Makes a link the one of its incarnation and of its connection. The older one has ended when this returns: what
@@ -116,7 +130,7 @@ impl Links {
     /// # Errors
     /// No links are made any more, or the connection has one: it stands for one link from its handshake to its end.
     pub(crate) fn enter(&self, link: &Arc<Link>, connection: &Connection) -> Result<(), Status> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Err(Status::unavailable("shutting down"));
         }
@@ -125,6 +139,7 @@ impl Links {
             return Err(Status::failed_precondition("the handshake of this connection is done"));
         }
         *place = Some(Arc::clone(link));
+        self.metrics.entered(&link.name);
         if let Some(old) = state.current.insert((link.purpose, link.incarnation), Arc::clone(link)) {
             old.end();
             tracing::info!(gateway = %old.name, link = format!("{:032x}", old.number), "link ended by a newer one");
@@ -135,20 +150,21 @@ impl Links {
     /// The connection is gone, and with it its link.
     pub(crate) fn leave(&self, connection: &Connection) -> Option<Arc<Link>> {
         let link = connection.link.lock().take()?;
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let key = (link.purpose, link.incarnation);
         if state.current.get(&key).is_some_and(|current| current.number == link.number) {
             state.current.remove(&key);
         }
         drop(state);
         link.end();
+        self.metrics.left(&link.name);
         Some(link)
     }
 
     /// Ends all links for good.
     pub(crate) fn close(&self) {
         let links = {
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             state.closed = true;
             std::mem::take(&mut state.current)
         };
@@ -160,6 +176,8 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
 
     fn link(number: u128, incarnation: u128, purpose: Purpose) -> Arc<Link> {
@@ -172,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_newer_link_of_an_incarnation_ends_the_older_and_no_other() {
-        let links = Links::new(false);
+        let links = Links::new(false, ServerMetrics::register(&Registry::new()).unwrap());
         let places = [connection(), connection(), connection(), connection()];
         let [old, new] = [link(1, 7, Purpose::Broker), link(2, 7, Purpose::Broker)];
         let others = [link(3, 8, Purpose::Broker), link(4, 7, Purpose::Peer)];
@@ -188,7 +206,7 @@ mod tests {
         assert_eq!(new.act(|| 1), Some(1), "the end of the old connection does not end the new link");
         links.leave(&places[3]);
         assert_eq!(new.act(|| 1), None);
-        assert_eq!(links.0.lock().current.len(), 2);
+        assert_eq!(links.state.lock().current.len(), 2);
         let again = links.enter(&link(5, 9, Purpose::Broker), &places[1]).unwrap_err();
         assert_eq!(again.message(), "the handshake of this connection is done");
         links.close();

@@ -69,6 +69,11 @@ impl Following {
         Ok(Self { link, broker, shard, frames, narrow, at, wanted: None, inbound, tick, silent: true, ended })
     }
 
+    /// Whose frames they are.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
     fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
         while let Some(inbound) = &mut self.inbound {
             match inbound.poll_next_unpin(cx) {

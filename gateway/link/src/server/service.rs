@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use causeway_compute::port::{Broker, Overview};
 use causeway_model::ShardId;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ask::Asking;
 use super::links::{Connection, Purpose};
 use super::notify::Following;
 use super::propose::Proposing;
+use crate::ServerMetrics;
 use crate::proto as pb;
 use crate::proto::brokers_server::Brokers;
 
@@ -17,13 +20,17 @@ use crate::proto::brokers_server::Brokers;
 pub(crate) struct Ports {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) overview: Arc<dyn Overview>,
+    pub(crate) metrics: ServerMetrics,
 }
+
+/// Frames for one reader, watched on their way.
+type Frames = BoxStream<'static, Result<pb::NotifyEvent, Status>>;
 
 #[tonic::async_trait]
 impl Brokers for Ports {
     type ProposeStream = Proposing;
     type AskStream = Asking;
-    type NotifyStream = Following;
+    type NotifyStream = Frames;
 
     async fn propose(&self, request: Request<Streaming<pb::Groups>>) -> Result<Response<Proposing>, Status> {
         let link = Connection::link_of(&request, Purpose::Broker)?;
@@ -36,9 +43,13 @@ impl Brokers for Ports {
         Ok(Response::new(Asking::new(link, broker, overview, request.into_inner())))
     }
 
-    async fn notify(&self, request: Request<Streaming<pb::NotifyRequest>>) -> Result<Response<Following>, Status> {
+    async fn notify(&self, request: Request<Streaming<pb::NotifyRequest>>) -> Result<Response<Frames>, Status> {
         let link = Connection::link_of(&request, Purpose::Broker)?;
-        Following::start(link, Arc::clone(&self.broker), request.into_inner()).await.map(Response::new)
+        let following = Following::start(Arc::clone(&link), Arc::clone(&self.broker), request.into_inner()).await?;
+        let (broker, shard) = (Arc::clone(&self.broker), following.shard());
+        let follower = self.metrics.follow(&link.name, move || broker.applied(shard));
+        let sends = move |event: &Result<pb::NotifyEvent, Status>| event.iter().for_each(|event| follower.sends(event));
+        Ok(Response::new(following.inspect(sends).boxed()))
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::transport::server::Connected;
 
 use super::links::{Connection, Links};
 use crate::ServerSettings;
+use crate::metrics::Refusal;
 
 /// How long a connection may take over TLS and its handshake.
 const GREETING: Duration = Duration::from_secs(10);
@@ -60,13 +61,17 @@ async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>, links: &Arc<Link
             }
         };
         let Ok(permit) = Arc::clone(limit).try_acquire_owned() else {
-            tracing::warn!(%peer, "link refused: too many connections");
+            links.metrics.refused(Refusal::TooMany);
+            if let Some(left_out) = links.crowded.admit() {
+                tracing::warn!(%peer, left_out, "link refused: too many connections");
+            }
             continue;
         };
         // Of a connection that is gone already: reading finds out.
         let _ = stream.set_nodelay(true);
         let deadline = Some(Box::pin(tokio::time::sleep(GREETING)));
         let (connection, links) = (Arc::new(Connection::new(peer)), Arc::clone(links));
+        links.metrics.connections.inc();
         return Socket { stream, connection, links, deadline, _permit: permit };
     }
 }
@@ -132,6 +137,7 @@ impl Connected for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let connection = &self.connection;
+        self.links.metrics.connections.dec();
         let bytes = connection.received.load(std::sync::atomic::Ordering::Relaxed);
         match self.links.leave(connection) {
             Some(link) => {
@@ -140,11 +146,15 @@ impl Drop for Socket {
             }
             // Somebody looked whether the port is open.
             None if bytes == 0 => {}
-            None => tracing::warn!(
-                peer = %connection.peer,
-                bytes,
-                "a connection ended without a link: another protocol, TLS without a trusted certificate, or a refused handshake"
-            ),
+            None => {
+                let Some(left_out) = self.links.strange.admit() else { return };
+                tracing::warn!(
+                    peer = %connection.peer,
+                    bytes,
+                    left_out,
+                    "a connection ended without a link: another protocol, TLS without a trusted certificate, or a refused handshake"
+                );
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 mod answers;
 mod gateways;
 mod lookup;
+mod metrics;
 mod peers;
 mod precise;
 mod raw;

@@ -10,7 +10,9 @@ use causeway_compute::members::Registrar;
 use causeway_compute::port::{Broker, Cluster, Command, Error, Frames, Page, Read, Reply, Session};
 use causeway_compute::process::Process;
 use causeway_compute::suite::Stopwatch;
-use causeway_link::{BrokerServices, Client, ClientSettings, Identity, ServerSettings, Services, connect, serve};
+use causeway_link::{
+    BrokerServices, Client, ClientSettings, Identity, ServerMetrics, ServerSettings, Services, connect, serve,
+};
 use causeway_local::memory::{self, Memory};
 use causeway_local::{Local, Settings, Started, Stopper};
 use causeway_model::{Incarnation, Message, Position, ShardId, Sid};
@@ -108,7 +110,8 @@ impl Server {
         let (proposed, fetched) = (proposals.subscribe(), queries.subscribe());
         let broker = Arc::new(Watched { local: local.clone(), proposed: proposals, fetched: queries });
         let services = BrokerServices { broker, overview: local.clone(), members };
-        let services = Services { broker: Some(services), ..Services::default() };
+        let metrics = Some(ServerMetrics::register(&process.registry).unwrap());
+        let services = Services { broker: Some(services), metrics, ..Services::default() };
         serve(listener, services, settings, local.cluster(), &process.tasks).unwrap();
         Self { local, clock, process, address, proposed, fetched, stopper }
     }
