@@ -52,7 +52,7 @@ pub enum Error {
         evidence: Evidence,
     },
     /// The segment was written by a newer release.
-    #[error("{} has format version {version}, this release reads up to {}", file.display(), crate::format::VERSION)]
+    #[error("{} has format version {version}, this build reads {}", file.display(), crate::format::VERSION)]
     Unsupported {
         /// The segment.
         file: PathBuf,

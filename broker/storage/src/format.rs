@@ -24,8 +24,9 @@ use causeway_model::{Lineage, Millis, Position};
 
 use crate::error::Fault;
 
-/// The version of all layouts in a segment.
-pub const VERSION: u32 = 1;
+/// The version of all layouts in a segment, and until there is a release that of records and rows too: what an earlier
+/// build wrote is refused, and not read as something else.
+pub const VERSION: u32 = 2;
 /// The bytes of a sealed batch header.
 pub const HEADER_BYTES: usize = 80;
 /// The bytes of a record's frame before its payload.

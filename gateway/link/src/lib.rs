@@ -37,7 +37,7 @@ pub use server::{BrokerServices, Services, serve};
 pub use settings::{Backoff, ClientSettings, Liveness, ServerSettings, Tls};
 
 /// The version of the protocol. Both sides must have the same.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The highest feature level that this build knows.
 const LEVEL: u32 = 1;

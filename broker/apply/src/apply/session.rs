@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use causeway_model::{ClientId, Epoch, Incarnation, MAX_NAME_BYTES, Namespace, Sid};
+use causeway_model::{ClientId, Epoch, MAX_NAME_BYTES, Namespace, Sid};
 
 use super::cluster::check_gateway;
 use super::interest::remove;
@@ -48,9 +48,6 @@ fn current<T: Tables>(
 pub(super) fn open<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Outcome, Stop> {
     check_open(step, record)?;
     let old = current(step, &record.namespace, &record.client)?;
-    if let Some((sid, head)) = old.as_ref().filter(|(_, head)| is_of(head, record.owner, record.attempt)) {
-        return Ok(opened_before(*sid, head));
-    }
     let old_owner = old.as_ref().filter(|(_, head)| head.is_connected()).map(|(_, head)| head.owner);
     if let (Some((sid, head)), Some(owner)) = (&old, old_owner) {
         let event = Event::TakenOver { sid: *sid, epoch: head.epoch, owner };
@@ -74,17 +71,6 @@ pub(super) fn open<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> R
     Ok(Outcome::Opened(Box::new(opened)))
 }
 
-/// Whether the latest opening was this one.
-fn is_of(head: &Head, owner: Incarnation, attempt: u64) -> bool {
-    attempt > 0 && (head.owner, head.attempt) == (owner, attempt)
-}
-
-/// What the opening led to when it was logged first; the old owner has been told.
-fn opened_before(sid: Sid, head: &Head) -> Outcome {
-    let Head { epoch, present, persistent, expiry, .. } = *head;
-    Outcome::Opened(Box::new(Opened { sid, epoch, present, persistent, old_owner: None, expiry }))
-}
-
 fn check_open<T: Tables>(step: &Step<'_, T>, record: &SessionOpen) -> Result<(), Stop> {
     let client = &record.client.0;
     if client.is_empty() || client.len() > MAX_NAME_BYTES || client.contains('\0') {
@@ -105,7 +91,6 @@ fn create<T: Tables>(step: &mut Step<'_, T>, record: &SessionOpen) -> Result<Sid
         epoch: Epoch(at),
         owner: record.owner,
         attempt: record.attempt,
-        present: false,
         persistent: record.expiry > Duration::ZERO,
         state: SessionState::Connected,
         expiry: record.expiry,
@@ -140,7 +125,6 @@ fn resume<T: Tables>(step: &mut Step<'_, T>, sid: Sid, mut head: Head, record: &
     head.epoch = Epoch(at);
     head.owner = record.owner;
     head.attempt = record.attempt;
-    head.present = true;
     head.state = SessionState::Connected;
     head.closed = None;
     head.expiry = record.expiry;
@@ -196,7 +180,7 @@ pub(super) fn close<T: Tables>(step: &mut Step<'_, T>, record: SessionClose) -> 
 /// Ends the connection of an opening, if it was logged and is the client's latest.
 pub(super) fn abandon<T: Tables>(step: &mut Step<'_, T>, record: &SessionAbandon) -> Result<Outcome, Stop> {
     match current(step, &record.namespace, &record.client)? {
-        Some((sid, head)) if is_of(&head, record.owner, record.attempt) => {
+        Some((sid, head)) if (head.owner, head.attempt) == (record.owner, record.attempt) => {
             let (epoch, reason) = (head.epoch, CloseReason::ConnectionLost);
             close(step, SessionClose { sid, epoch, reason, expiry: None })
         }

@@ -27,8 +27,7 @@ pub struct SessionOpen {
     pub expiry: Duration,
     /// The gateway that holds the connection.
     pub owner: Incarnation,
-    /// Names this opening among the owner's: the same one again changes nothing and has the same outcome. Zero: it has
-    /// no name, and is new each time.
+    /// Which of the owner's openings this is, so that it can be abandoned by whoever was not told what came of it.
     pub attempt: u64,
     /// The will. Stored with the session; nothing publishes it yet.
     pub will: Option<Will>,
@@ -166,7 +165,7 @@ pub struct SessionAbandon {
     pub client: ClientId,
     /// The gateway that had the connection.
     pub owner: Incarnation,
-    /// As in [`SessionOpen::attempt`]; never zero.
+    /// As in [`SessionOpen::attempt`].
     pub attempt: u64,
 }
 

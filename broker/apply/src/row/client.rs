@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 /// ```text
 /// version u8 ‖ flags u8 ‖ closed u8 ‖ epoch u64 ‖ owner u128 ‖ attempt varint ‖ expiry ms varint
 ///            ‖ disconnected u64 ‖ filters u32 ‖ [due u64 ‖ stamp u64 if it has a timer] ‖ namespace ‖ client
-/// flags = state (0-1) | persistent (2) | has timer (3) | has will (4) | present (5)
+/// flags = state (0-1) | persistent (2) | has timer (3) | has will (4)
 /// closed = 0 | the reason's number
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,8 @@ pub struct Head {
     pub epoch: Epoch,
     /// The gateway that holds, or held last, the connection.
     pub owner: Incarnation,
-    /// Which of the owner's openings it was; zero if it had no name.
+    /// Which of the owner's openings was the latest.
     pub attempt: u64,
-    /// The latest opening found this session, and did not make it.
-    pub present: bool,
     /// It has rows beyond its head.
     pub persistent: bool,
     /// Whether a connection holds it.
@@ -65,7 +63,6 @@ const STATE: u8 = 3;
 const PERSISTENT: u8 = 4;
 const HAS_TIMER: u8 = 8;
 const HAS_WILL: u8 = 16;
-const PRESENT: u8 = 32;
 
 impl Head {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -76,8 +73,7 @@ impl Head {
             self.state as u8
                 | bit(self.persistent, PERSISTENT)
                 | bit(self.timer.is_some(), HAS_TIMER)
-                | bit(self.will, HAS_WILL)
-                | bit(self.present, PRESENT),
+                | bit(self.will, HAS_WILL),
         );
         buf.put_u8(self.closed.map_or(0, |reason| reason as u8));
         buf.put_u64(self.epoch.0.0);
@@ -118,7 +114,6 @@ impl Head {
             epoch: r.epoch().ok()?,
             owner: r.incarnation().ok()?,
             attempt: r.varint("attempt").ok()?,
-            present: has(PRESENT),
             expiry: r.duration("expiry").ok()?,
             disconnected: Millis(r.u64("disconnected").ok()?),
             filters: r.u32("filters").ok()?,

@@ -31,7 +31,6 @@ fn head() -> Head {
         epoch: Epoch(Position(0x21)),
         owner: Incarnation(7),
         attempt: 2,
-        present: true,
         persistent: true,
         state: SessionState::Disconnected,
         closed: Some(CloseReason::GatewayLost),
@@ -45,13 +44,13 @@ fn head() -> Head {
 
 #[test]
 fn a_session_head_is_frozen_and_comes_back() {
-    let expected = "01 3d 05 0000000000000021 00000000000000000000000000000007 02 e807 0000000000000009 00000003 \
+    let expected = "01 1d 05 0000000000000021 00000000000000000000000000000007 02 e807 0000000000000009 00000003 \
                     00000000000003f1 0000000000000022 016e 0163";
     let bytes = head().encode();
     assert_eq!(hex(&bytes), unspaced(expected));
     assert_eq!(Head::decode(&bytes), Some(head()));
     let other = Head { timer: None, will: false, closed: None, state: SessionState::Connected, ..head() };
-    let other = Head { persistent: false, present: false, ..other };
+    let other = Head { persistent: false, ..other };
     assert_eq!(Head::decode(&other.encode()), Some(other));
     assert!((0..bytes.len()).all(|cut| Head::decode(&bytes[..cut]).is_none()));
 }

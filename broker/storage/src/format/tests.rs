@@ -54,8 +54,8 @@ fn a_segment_header_has_these_bytes() {
     };
     assert_eq!(
         hex(&header.bytes()),
-        "6361757365776179 0100000000000000 100f0e0d0c0b0a09 0807060504030201 3433323100000000 \
-         2221000000000000 00f0ff0700000000 1211000000000000 2121000000000000 444342410aecec48"
+        "6361757365776179 0200000000000000 100f0e0d0c0b0a09 0807060504030201 3433323100000000 \
+         2221000000000000 00f0ff0700000000 1211000000000000 2121000000000000 444342414780c76c"
     );
     assert_eq!(SegmentHeader::decode(&header.bytes()), Ok(header));
 }
@@ -134,16 +134,18 @@ fn resealed(at: usize, byte: u8) -> Result<Header, Fault> {
 }
 
 #[test]
-fn what_a_later_release_may_write_is_refused_by_name() {
+fn what_another_release_may_write_is_refused_by_name() {
     assert_eq!(resealed(4, 2), Err(Fault::Version(2)));
     assert_eq!(resealed(6, 1), Err(Fault::Version(1)), "a flag that is not known");
     assert_eq!(resealed(5, 9), Err(Fault::Kind(9)));
     assert!(matches!(resealed(11, 0xff), Err(Fault::Length(_))));
     let mut raw =
         SegmentHeader { lineage: LINEAGE, first: Position(0), first_index: 0, capacity: 1, prev: None }.bytes();
-    raw[8] = 2;
-    seal(&mut raw);
-    assert_eq!(SegmentHeader::decode(&raw), Err(Fault::Version(2)));
+    for other in [1, 3] {
+        raw[8] = other;
+        seal(&mut raw);
+        assert_eq!(SegmentHeader::decode(&raw), Err(Fault::Version(other.into())));
+    }
 }
 
 #[test]

@@ -169,7 +169,8 @@ impl Clients {
 
     /// Tells the gateway that held a client's session until this opening of it. Nobody waits.
     pub fn kick_at(&self, gateway: Incarnation, namespace: &Namespace, client: &ClientId, opened: Epoch, why: Kick) {
-        if let Some(others) = self.others.as_ref().filter(|others| others.any() && gateway != self.me) {
+        // A gateway that this one has not heard of yet may be among them: the kick waits for its name.
+        if let Some(others) = self.others.as_ref().filter(|_| gateway != self.me) {
             others.kick_later(gateway, self.registry.id(namespace, client), opened, why);
         }
     }

@@ -12,10 +12,11 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::reach::Reach;
-use crate::port::{Ask, Map, Member};
+use crate::port::{Ask, Map, Member, PeerError};
 
-/// Between two greetings of those who do not answer: short, since what they say meanwhile may be wrong.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two greetings of those who do not answer: short at first, since what they say meanwhile may be wrong.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Greeter {
@@ -42,6 +43,7 @@ impl Greeter {
         }
         let mut map = Arc::clone(&self.map.borrow_and_update());
         let mut unheard: Vec<_> = map.members.iter().filter(|member| member.incarnation != self.me).cloned().collect();
+        let mut pause = FIRST_PAUSE;
         loop {
             let heard = join_all(unheard.iter().map(|member| self.greet(&map, member))).await;
             let mut heard = heard.into_iter();
@@ -50,7 +52,8 @@ impl Greeter {
             if unheard.is_empty() {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             map = Arc::clone(&self.map.borrow_and_update());
             unheard.retain(|member| map.member(member.incarnation).is_some());
         }
@@ -59,6 +62,7 @@ impl Greeter {
     /// Whoever hears that there is a newer map cannot call a client offline until it has it.
     async fn greet(&self, map: &Map, to: &Member) -> bool {
         let hello = Ask::Enter { epoch: map.epoch, entries: Vec::new() };
-        self.reach.ask(to, vec![hello]).await.is_ok()
+        // Nobody can ask one without an address, so nobody is misled by it.
+        matches!(self.reach.ask(to, vec![hello]).await, Ok(_) | Err(PeerError::NoAddress { .. }))
     }
 }

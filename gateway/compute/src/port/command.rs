@@ -30,8 +30,8 @@ pub enum Command {
         /// A new session expiry, where DISCONNECT gave one.
         expiry: Option<Duration>,
     },
-    /// Closes what an opening led to whose connection went before it was answered; nothing, if that opening was not made
-    /// or is not the client's latest. Replies `Done`.
+    /// Closes what an opening led to whose connection has gone, or that was not answered: nothing, if it was not made or
+    /// is not the client's latest. Replies `Done`.
     SessionAbandon {
         /// Tenant.
         namespace: Namespace,
@@ -120,8 +120,7 @@ pub struct SessionOpen {
     pub expiry: Duration,
     /// The gateway that holds the connection.
     pub owner: Incarnation,
-    /// Names this opening among the owner's, so that it may be proposed again: the same one changes nothing and has the
-    /// same reply, but for the old owner. Zero: it has no name.
+    /// Which of the owner's openings this is: [`Command::SessionAbandon`] names it.
     pub attempt: u64,
     /// The will, published when the connection ends other than by a plain DISCONNECT.
     pub will: Option<Will>,

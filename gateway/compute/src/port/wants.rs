@@ -43,7 +43,7 @@ struct State {
     changes: QueueIdMap<bool>,
     /// What is left of a whole list that is being handed out.
     whole: Option<Vec<QueueId>>,
-    /// Number of the last change.
+    /// Number of the last change. The next one waits until it is answered, so that what comes meanwhile is one change.
     last: u64,
     /// How many streams have begun.
     streams: u64,
@@ -127,6 +127,7 @@ impl Wants {
     /// A stream begins that knows nothing: its first changes are the whole list. Its number, for [`Wants::change`].
     pub fn begin(&self) -> u64 {
         let mut state = self.state.lock();
+        debug_assert!(!state.all, "nothing is listed where everything is named");
         state.changes = QueueIdMap::default();
         state.whole = Some(state.wanted.keys().copied().collect());
         state.streams += 1;
@@ -138,13 +139,14 @@ impl Wants {
     pub async fn change(&self, stream: u64) -> Option<Change> {
         loop {
             let change = {
+                let answered = self.answered.borrow().number;
                 let mut state = self.state.lock();
                 if state.streams != stream {
                     // The call may have been for the other.
                     self.changed.notify_one();
                     return None;
                 }
-                state.change()
+                if state.whole.is_some() || state.last <= answered { state.change() } else { None }
             };
             if change.is_some() {
                 return change;
@@ -155,13 +157,16 @@ impl Wants {
 
     /// A change is in force: frames above `from` name what it added.
     pub fn answered(&self, number: u64, from: Position) {
-        self.answered.send_if_modified(|answered| {
+        let newer = self.answered.send_if_modified(|answered| {
             let newer = number > answered.number;
             if newer {
                 *answered = Answered { number, from };
             }
             newer
         });
+        if newer {
+            self.changed.notify_one();
+        }
     }
 }
 

@@ -79,7 +79,7 @@ macro_rules! broker_suite {
             fetch: messages_come_back_as_they_were_published_in_the_order_asked;
             fetch: what_was_trimmed_is_none_and_reads_begin_at_the_first_position;
             session: a_new_session_is_not_present_and_a_resumed_one_is;
-            session: an_opening_has_a_name_by_which_it_is_repeated_and_abandoned;
+            session: an_opening_is_abandoned_by_its_name;
             session: clean_start_forgets_what_was_before;
             session: a_takeover_names_the_old_owner_and_fences_it;
             session: a_volatile_session_leaves_nothing_behind;

@@ -58,34 +58,32 @@ pub async fn a_new_session_is_not_present_and_a_resumed_one_is(world: &impl Worl
     assert_ne!(other.sid, first.sid);
 }
 
-/// What was lost on its way back may be asked again; what nobody waits for any more is closed by the same name.
-pub async fn an_opening_has_a_name_by_which_it_is_repeated_and_abandoned(world: &impl World) {
+/// Whoever was not told what came of an opening closes what it led to, and nothing else.
+pub async fn an_opening_is_abandoned_by_its_name(world: &impl World) {
     let client = Client::new(world);
-    client.open("c", false, HOUR, TWO).await;
     let (namespace, name) = (Namespace::default(), ClientId("c".into()));
     let open = SessionOpen {
         namespace: namespace.clone(),
         client: name.clone(),
-        clean_start: true,
+        clean_start: false,
         expiry: HOUR,
         owner: ONE,
         attempt: 3,
         will: None,
     };
-    let first = client.one(Command::SessionOpen(open.clone())).await;
-    let Reply::Opened(first) = first else { panic!("{first:?}") };
-    assert_eq!((first.present, first.old_owner), (false, Some(TWO)));
-    let again = client.one(Command::SessionOpen(open.clone())).await;
-    assert_eq!(again, Reply::Opened(Opened { old_owner: None, ..first }));
     let abandon =
         |attempt| Command::SessionAbandon { namespace: namespace.clone(), client: name.clone(), owner: ONE, attempt };
+    assert_eq!(client.one(abandon(3)).await, Reply::Done, "it was never made");
+    client.one(Command::SessionOpen(open.clone())).await;
+    let connected =
+        || async { world.overview().client(namespace.clone(), name.clone()).await.unwrap().unwrap().connected };
     assert_eq!(client.one(abandon(4)).await, Reply::Done);
-    let session = || world.overview().client(namespace.clone(), name.clone());
-    assert!(session().await.unwrap().unwrap().connected);
+    assert!(connected().await);
     assert_eq!(client.one(abandon(3)).await, Reply::Done);
-    assert!(!session().await.unwrap().unwrap().connected);
-    let next = client.one(Command::SessionOpen(SessionOpen { attempt: 5, clean_start: false, ..open })).await;
-    assert!(matches!(next, Reply::Opened(opened) if opened.present && opened.epoch > first.epoch));
+    assert!(!connected().await);
+    client.one(Command::SessionOpen(SessionOpen { attempt: 5, ..open })).await;
+    assert_eq!(client.one(abandon(3)).await, Reply::Done);
+    assert!(connected().await, "a later opening is another one");
 }
 
 /// A new sid without the old one's subscriptions.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use causeway_compute::port::{
     Broker, ClientSession, Cluster, Command, Error, Frames, GatewayState, Overview, Page, Read, Reply, Session,
-    SessionOpen, ShardStatus, Wants,
+    ShardStatus, Wants,
 };
 use causeway_model::{ClientId, Incarnation, Kind, Message, Namespace, Position, Qos, ShardId, Sid};
 use futures_util::FutureExt;
@@ -249,7 +249,8 @@ fn encode(shard: ShardId, commands: &[Command]) -> (Bytes, Again) {
         {
             once.push((index, start..body.len()));
         }
-        never |= matches!(command, Command::SessionOpen(open) if !is_idempotent(open));
+        // Its client may have opened the session elsewhere since: a second one would take it over.
+        never |= matches!(command, Command::SessionOpen(_));
     }
     let again = match (never, once.is_empty()) {
         (true, _) => Again::Never,
@@ -257,12 +258,6 @@ fn encode(shard: ShardId, commands: &[Command]) -> (Bytes, Again) {
         (false, true) => Again::Whole,
     };
     (body.freeze(), again)
-}
-
-/// Opening again gives what the first opening gave: it has a name, or makes a new session either way. Without a name, a
-/// resumed one would find itself.
-fn is_idempotent(open: &SessionOpen) -> bool {
-    open.attempt > 0 || open.clean_start || open.expiry.is_zero()
 }
 
 /// About how many bytes a command's encoding needs.

@@ -14,6 +14,9 @@ use crate::proto as pb;
 use crate::proto::handshake_server::Handshake;
 use crate::{LEVEL, MESSAGE_BYTES, VERSION};
 
+/// Readers of frames that a link may have, each shard: a gateway needs one, and one more while it leaves the other.
+const READERS: usize = 4;
+
 /// See the module.
 pub(crate) struct Hello {
     pub(crate) cluster: Cluster,
@@ -62,7 +65,8 @@ impl Hello {
         let purpose = self.purpose(hello.purpose())?;
         let incarnation = convert::incarnation_from(&hello.incarnation).map_err(malformed)?;
         let name = convert::text("name", hello.name).map_err(malformed)?;
-        let link = Arc::new(Link::new(rand::random(), name, incarnation, purpose));
+        let readers = READERS * usize::try_from(self.cluster.shards).unwrap_or(1);
+        let link = Arc::new(Link::new(rand::random(), name, incarnation, purpose, readers));
         self.links.enter(&link, connection)?;
         let number = format!("{:032x}", link.number);
         tracing::info!(gateway = %link.name, %incarnation, link = number, peer = %connection.peer, "link up");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use causeway_model::{Incarnation, Text};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Status};
@@ -30,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) name: Text,
     pub(crate) incarnation: Incarnation,
     pub(crate) purpose: Purpose,
+    /// Places for readers of frames.
+    pub(crate) readers: Arc<Semaphore>,
     /// Held while something is done for the link that must not happen after its end.
     gate: Mutex<Gate>,
     pub(crate) ended: CancellationToken,
@@ -41,9 +44,9 @@ struct Gate {
 }
 
 impl Link {
-    pub(crate) fn new(number: u128, name: Text, incarnation: Incarnation, purpose: Purpose) -> Self {
-        let gate = Mutex::new(Gate { open: true });
-        Self { number, name, incarnation, purpose, gate, ended: CancellationToken::new() }
+    pub(crate) fn new(number: u128, name: Text, incarnation: Incarnation, purpose: Purpose, readers: usize) -> Self {
+        let (readers, gate) = (Arc::new(Semaphore::new(readers)), Mutex::new(Gate { open: true }));
+        Self { number, name, incarnation, purpose, readers, gate, ended: CancellationToken::new() }
     }
 
     /// Does it unless the link has ended; no end comes in between.
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     fn link(number: u128, incarnation: u128, purpose: Purpose) -> Arc<Link> {
-        Arc::new(Link::new(number, "g".into(), Incarnation(incarnation), purpose))
+        Arc::new(Link::new(number, "g".into(), Incarnation(incarnation), purpose, 1))
     }
 
     fn connection() -> Connection {

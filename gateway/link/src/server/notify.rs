@@ -1,32 +1,37 @@
 //! Frames for one reader: as they come, several a message when they queue up, and a heartbeat when there are none. A
 //! reader that says what it wants to hear of is told of that; see [`Narrow`].
 
-use std::pin::Pin;
+use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use causeway_compute::port::{Broker, Frames};
+use causeway_compute::port::{Broker, Frame, Frames};
 use causeway_model::{Position, ShardId};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::future::pending;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
 use super::links::Link;
 use super::narrow::{MOST, Narrow};
 use super::service::{standings, superseded, unreadable};
-use crate::convert;
+use crate::metrics::Follower;
 use crate::proto as pb;
 use crate::proto::notify_request::Kind as Said;
+use crate::{ServerMetrics, convert};
 
-/// How often a silent reader is told where the shard stands: it may have missed frames, and nobody else would say so.
-const HEARTBEAT: Duration = Duration::from_millis(250);
+/// Half of the time for which a reader hears nothing at most: it may have missed frames, and nobody else would say so.
+const TICK: Duration = Duration::from_millis(125);
 
 /// Bytes of frames in one message, about.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// The stream of events.
+/// What one reader is told.
+pub(crate) type Events = BoxStream<'static, Result<pb::NotifyEvent, Status>>;
+
+/// A reader that is being told.
 pub(crate) struct Following {
     link: Arc<Link>,
     broker: Arc<dyn Broker>,
@@ -35,13 +40,12 @@ pub(crate) struct Following {
     narrow: Narrow,
     /// Everything at or below was in a frame, or before the stream.
     at: Position,
-    /// What was asked for last and is to be answered.
-    wanted: Option<pb::NotifyWanted>,
     inbound: Option<Streaming<pb::NotifyRequest>>,
     tick: Interval,
-    /// Nothing was sent since the last tick.
+    /// Nothing was said since the last tick.
     silent: bool,
-    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    follower: Arc<Follower>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Following {
@@ -49,6 +53,7 @@ impl Following {
     pub(crate) async fn start(
         link: Arc<Link>,
         broker: Arc<dyn Broker>,
+        metrics: &ServerMetrics,
         mut inbound: Streaming<pb::NotifyRequest>,
     ) -> Result<Self, Status> {
         let first = inbound.message().await.map_err(|status| unreadable(&link.name, &status))?;
@@ -59,100 +64,93 @@ impl Following {
         if !broker.cluster().shards().any(|known| known == shard) {
             return Err(Status::not_found(format!("no shard {shard}")));
         }
+        let place = Arc::clone(&link.readers).try_acquire_owned();
+        let place =
+            place.map_err(|_| Status::resource_exhausted("more readers of frames than a gateway has use for"))?;
         let frames = broker.notify(shard);
         // Read after the frames began: all above is in one.
-        let (at, narrow) = (broker.applied(shard), Narrow::new(shard, MOST));
-        let mut tick = tokio::time::interval(HEARTBEAT);
+        let at = broker.applied(shard);
+        let (narrow, inbound) = (Narrow::new(shard, MOST), Some(inbound));
+        let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ended = Some(Box::pin(link.ended.clone().cancelled_owned()));
-        let inbound = Some(inbound);
-        Ok(Self { link, broker, shard, frames, narrow, at, wanted: None, inbound, tick, silent: true, ended })
+        let watched = Arc::clone(&broker);
+        let follower = metrics.follow(&link.name, at, move || watched.applied(shard));
+        Ok(Self { link, broker, shard, frames, narrow, at, inbound, tick, silent: true, follower, _place: place })
     }
 
-    /// Whose frames they are.
-    pub(crate) fn shard(&self) -> ShardId {
-        self.shard
+    /// What the reader is told, until its link ends or there will be no more frames.
+    pub(crate) fn events(self) -> Events {
+        let next = |following: Option<Self>| async {
+            let mut following = following?;
+            match following.next().await {
+                Ok(event) => event.map(|event| (Ok(event), Some(following))),
+                Err(status) => Some((Err(status), None)),
+            }
+        };
+        stream::unfold(Some(self), next).boxed()
     }
 
-    fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        while let Some(inbound) = &mut self.inbound {
-            match inbound.poll_next_unpin(cx) {
-                Poll::Pending => break,
-                Poll::Ready(None) => self.inbound = None,
-                Poll::Ready(Some(Err(status))) => return Err(unreadable(&self.link.name, &status)),
-                Poll::Ready(Some(Ok(pb::NotifyRequest { kind: Some(Said::Wants(wants)) }))) => self.want(&wants)?,
-                Poll::Ready(Some(Ok(_))) => return Err(Status::invalid_argument("notify begins once")),
+    /// Waits until there is something to say. `None`: there will be no more frames.
+    async fn next(&mut self) -> Result<Option<pb::NotifyEvent>, Status> {
+        let mut event = pb::NotifyEvent::default();
+        let mut heartbeat = false;
+        while !heartbeat && event.frames.is_empty() && event.wanted.is_none() {
+            tokio::select! {
+                // In this order: however many frames are left out, the reader hears of how far the shard is.
+                biased;
+                () = self.link.ended.cancelled() => return Err(superseded()),
+                said = said(&mut self.inbound) => match said.map_err(|status| unreadable(&self.link.name, &status))? {
+                    Some(request) => event.wanted = Some(self.want(request)?),
+                    None => self.inbound = None,
+                },
+                _ = self.tick.tick() => heartbeat = mem::replace(&mut self.silent, true),
+                frame = self.frames.recv() => match frame {
+                    Some(frame) => self.tell(&frame, &mut event),
+                    None => return Ok(None),
+                },
             }
         }
-        Ok(())
+        self.silent = false;
+        event.standing = standings(&*self.broker, std::iter::once(self.shard)).next();
+        if heartbeat {
+            // Of frames that it missed and that none followed it hears by the standing.
+            event.frames.extend(self.narrow.flush().as_ref().map(convert::frame_to));
+            self.follower.stands(self.at, event.standing.map(|standing| Position(standing.applied)));
+        }
+        self.follower.sends(event.frames.len());
+        Ok(Some(event))
     }
 
-    fn want(&mut self, wants: &pb::NotifyWants) -> Result<(), Status> {
+    /// What of a frame, and of those that are there already, the reader is to hear.
+    fn tell(&mut self, frame: &Arc<Frame>, event: &mut pb::NotifyEvent) {
+        let (mut next, mut bytes) = (Some(Arc::clone(frame)), 0);
+        while let Some(frame) = next {
+            bytes += frame.bytes();
+            self.follower.takes(&frame);
+            self.at = frame.to.max(self.at);
+            self.narrow.tell(&frame, |frame| event.frames.push(convert::frame_to(frame)));
+            next = if bytes < BATCH_BYTES { self.frames.try_recv() } else { None };
+        }
+    }
+
+    /// Changes what the reader hears of: the frames that are taken from now on follow the list as it is now.
+    fn want(&mut self, request: pb::NotifyRequest) -> Result<pb::NotifyWanted, Status> {
+        let Some(Said::Wants(wants)) = request.kind else {
+            return Err(Status::invalid_argument("notify begins once"));
+        };
         let ids = |block| convert::ids_from(block).map_err(|malformed| Status::invalid_argument(malformed.to_string()));
         if !self.narrow.change(&ids(&wants.add)?, &ids(&wants.remove)?, wants.more) {
             let (gateway, shard) = (&*self.link.name, self.shard.0);
-            tracing::warn!(
-                gateway,
-                shard,
-                most = MOST,
-                "it wants to hear of more queues than are kept: it hears of all"
-            );
+            tracing::warn!(gateway, shard, most = MOST, "wants more queues than are kept for it: it hears of all");
         }
-        // The frames that are taken from now on follow the list as it is now.
-        self.wanted = Some(pb::NotifyWanted { number: wants.number, from: self.at.0 });
-        Ok(())
-    }
-
-    /// Frames that are there; true when there will be no more.
-    fn collect(&mut self, cx: &mut Context<'_>, frames: &mut Vec<pb::Frame>) -> bool {
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES {
-            match self.frames.poll_recv(cx) {
-                Poll::Ready(Some(frame)) => {
-                    bytes += frame.bytes();
-                    self.at = frame.to.max(self.at);
-                    self.narrow.tell(&frame, |frame| frames.push(convert::frame_to(frame)));
-                }
-                Poll::Ready(None) => return true,
-                Poll::Pending => return false,
-            }
-        }
-        false
+        Ok(pb::NotifyWanted { number: wants.number, from: self.at.0 })
     }
 }
 
-impl Stream for Following {
-    type Item = Result<pb::NotifyEvent, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let Some(ended) = &mut this.ended else { return Poll::Ready(None) };
-        if ended.as_mut().poll(cx).is_ready() {
-            this.ended = None;
-            return Poll::Ready(Some(Err(superseded())));
-        }
-        if let Err(status) = this.listen(cx) {
-            this.ended = None;
-            return Poll::Ready(Some(Err(status)));
-        }
-        let mut frames = Vec::new();
-        let over = this.collect(cx, &mut frames);
-        if frames.is_empty() && over {
-            this.ended = None;
-            return Poll::Ready(None);
-        }
-        let mut due = false;
-        while this.tick.poll_tick(cx).is_ready() {
-            due = std::mem::replace(&mut this.silent, true);
-        }
-        if frames.is_empty() && this.wanted.is_none() && !due {
-            return Poll::Pending;
-        }
-        if due {
-            frames.extend(this.narrow.flush().as_ref().map(convert::frame_to));
-        }
-        this.silent = false;
-        let standing = standings(&*this.broker, std::iter::once(this.shard)).next();
-        Poll::Ready(Some(Ok(pb::NotifyEvent { frames, standing, wanted: this.wanted.take() })))
+/// What the reader says next; `None`: it will say no more. Cancel safe.
+async fn said(inbound: &mut Option<Streaming<pb::NotifyRequest>>) -> Result<Option<pb::NotifyRequest>, Status> {
+    match inbound {
+        Some(inbound) => inbound.message().await,
+        None => pending().await,
     }
 }

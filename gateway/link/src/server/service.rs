@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use causeway_compute::port::{Broker, Overview};
 use causeway_model::ShardId;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ask::Asking;
 use super::links::{Connection, Purpose};
-use super::notify::Following;
+use super::notify::{Events, Following};
 use super::propose::Proposing;
 use crate::ServerMetrics;
 use crate::proto as pb;
@@ -23,14 +21,11 @@ pub(crate) struct Ports {
     pub(crate) metrics: ServerMetrics,
 }
 
-/// Frames for one reader, watched on their way.
-type Frames = BoxStream<'static, Result<pb::NotifyEvent, Status>>;
-
 #[tonic::async_trait]
 impl Brokers for Ports {
     type ProposeStream = Proposing;
     type AskStream = Asking;
-    type NotifyStream = Frames;
+    type NotifyStream = Events;
 
     async fn propose(&self, request: Request<Streaming<pb::Groups>>) -> Result<Response<Proposing>, Status> {
         let link = Connection::link_of(&request, Purpose::Broker)?;
@@ -43,13 +38,10 @@ impl Brokers for Ports {
         Ok(Response::new(Asking::new(link, broker, overview, request.into_inner())))
     }
 
-    async fn notify(&self, request: Request<Streaming<pb::NotifyRequest>>) -> Result<Response<Frames>, Status> {
+    async fn notify(&self, request: Request<Streaming<pb::NotifyRequest>>) -> Result<Response<Events>, Status> {
         let link = Connection::link_of(&request, Purpose::Broker)?;
-        let following = Following::start(Arc::clone(&link), Arc::clone(&self.broker), request.into_inner()).await?;
-        let (broker, shard) = (Arc::clone(&self.broker), following.shard());
-        let follower = self.metrics.follow(&link.name, move || broker.applied(shard));
-        let sends = move |event: &Result<pb::NotifyEvent, Status>| event.iter().for_each(|event| follower.sends(event));
-        Ok(Response::new(following.inspect(sends).boxed()))
+        let following = Following::start(link, Arc::clone(&self.broker), &self.metrics, request.into_inner()).await?;
+        Ok(Response::new(following.events()))
     }
 }
 

@@ -83,7 +83,7 @@ async fn a_server_shows_who_is_there_how_far_they_are_and_whom_it_refused() {
     timeout(PATIENCE, connect(wrong, identity(9), &process.tasks)).await.unwrap().unwrap_err();
     {
         let raw = Raw::connect(server.address).await;
-        raw.hello(Hello { version: 2, ..Hello::good(1) }).await.unwrap_err();
+        raw.hello(Hello { version: 3, ..Hello::good(1) }).await.unwrap_err();
         raw.hello(Hello { level: 0, ..Hello::good(1) }).await.unwrap_err();
         raw.hello(Hello { incarnation: vec![1; 3].into(), ..Hello::good(1) }).await.unwrap_err();
     }

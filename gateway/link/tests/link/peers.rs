@@ -51,9 +51,9 @@ async fn another_cluster_or_version_is_named_on_both_sides() {
     let words = format!("this is lineage {}, the client expects {}", Lineage(1), Lineage(2));
     assert!(matches!(&error, Error::Refused { cause, .. } if *cause == words), "{error}");
     let raw = Raw::connect(server.address).await;
-    let newer = raw.hello(Hello { version: 2, ..Hello::good(1) }).await.unwrap_err();
+    let newer = raw.hello(Hello { version: 3, ..Hello::good(1) }).await.unwrap_err();
     assert_eq!(newer.code(), Code::FailedPrecondition);
-    assert_eq!(newer.message(), "this side speaks version 1 of the link, the client 2");
+    assert_eq!(newer.message(), "this side speaks version 2 of the link, the client 3");
     let older = raw.hello(Hello { level: 0, ..Hello::good(1) }).await.unwrap_err();
     assert_eq!(older.message(), "the cluster is at feature level 1, the client knows up to 0");
     let short = raw.hello(Hello { incarnation: vec![1; 3].into(), ..Hello::good(1) }).await.unwrap_err();

@@ -120,7 +120,6 @@ async fn after_a_restart_of_the_broker_the_whole_list_holds_again() {
     wants.remove(many[0]);
     let server = Server::start(&memory, &settings).await;
     timeout(PATIENCE, wants.registered(late)).await.unwrap();
-    until_applied(&mut frames, &server).await;
     for topic in ["late", "many/0", "many/1", "other", "many/4096", "many/8200"] {
         publish(&*client, topic).await;
     }
@@ -153,4 +152,22 @@ async fn a_list_that_makes_no_sense_ends_its_stream_and_a_second_start_too() {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains(says), "{status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_has_a_few_readers_of_a_shard_and_no_more() {
+    let server = Server::start(&Memory::new(1), &server_settings()).await;
+    let raw = Raw::welcome(server.address, 1).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let start = tokio_stream::iter([Start { start: Some(vec![].into()), wants: None }]);
+        let requests = tokio_stream::StreamExt::chain(start, futures_util::stream::pending());
+        match raw.open::<Start, Outcomes>(NOTIFY, requests).await {
+            Ok(events) => open.push(events),
+            Err(status) => break status,
+        }
+        assert!(open.len() < 10);
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(!open.is_empty());
 }

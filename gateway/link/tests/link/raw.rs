@@ -34,7 +34,7 @@ impl Hello {
     /// One that is welcome.
     pub(crate) fn good(incarnation: u128) -> Self {
         let incarnation = incarnation.to_be_bytes().to_vec().into();
-        Self { version: 1, level: 1, name: "raw".into(), incarnation, purpose: 1, ..Self::default() }
+        Self { version: 2, level: 1, name: "raw".into(), incarnation, purpose: 1, ..Self::default() }
     }
 }
 

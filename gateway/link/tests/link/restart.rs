@@ -39,19 +39,15 @@ pub(crate) fn message(topic: &str, qos: Qos, body: &str) -> Command {
 }
 
 fn open(client: &str, clean_start: bool, expiry: Duration) -> Command {
-    Command::SessionOpen(opening(client, clean_start, expiry))
-}
-
-fn opening(client: &str, clean_start: bool, expiry: Duration) -> SessionOpen {
-    SessionOpen {
+    Command::SessionOpen(SessionOpen {
         namespace: Namespace::default(),
         client: ClientId(client.into()),
         clean_start,
         expiry,
         owner: Incarnation(1),
-        attempt: 0,
+        attempt: 1,
         will: None,
-    }
+    })
 }
 
 pub(crate) async fn up(client: &Client, expected: bool) {
@@ -168,26 +164,20 @@ async fn what_must_not_be_done_twice_is_not_sent_again() {
     let resumes = client.propose(SHARD, vec![open("a", false, Duration::from_mins(1))]);
     let clean = client.propose(SHARD, vec![open("b", true, Duration::from_mins(1))]);
     let volatile = client.propose(SHARD, vec![open("c", false, Duration::ZERO)]);
-    let named = SessionOpen { attempt: 9, ..opening("d", false, Duration::from_mins(1)) };
-    let named = client.propose(SHARD, vec![Command::SessionOpen(named)]);
-    server.proposals(6).await;
+    server.proposals(5).await;
     let settings = ServerSettings { bind: server.address, ..server_settings() };
     server.process.drain.close();
     up(&client, false).await;
     assert_eq!(timeout(PATIENCE, lost).await.unwrap().unwrap(), [Reply::Done, Reply::Done]);
-    assert_eq!(timeout(PATIENCE, resumes).await.unwrap().unwrap_err().kind, Kind::Unknown);
+    // A client may open its session elsewhere meanwhile: a second opening here would take that one over.
+    for opening in [resumes, clean, volatile] {
+        assert_eq!(timeout(PATIENCE, opening).await.unwrap().unwrap_err().kind, Kind::Unknown);
+    }
     drop(stalled);
     server.stop().await;
     let server = Server::start(&memory, &settings).await;
     let replies = timeout(PATIENCE, mixed).await.unwrap().unwrap();
     assert!(matches!(replies[..], [Reply::Done, Reply::Published { .. }, Reply::Done]), "{replies:?}");
-    for call in [clean, volatile] {
-        let replies = timeout(PATIENCE, call).await.unwrap().unwrap();
-        assert!(matches!(replies[..], [Reply::Opened(_)]));
-    }
-    // What the broker had done when the link broke is found by its name, and answered as it was then.
-    let replies = timeout(PATIENCE, named).await.unwrap().unwrap();
-    assert!(matches!(&replies[..], [Reply::Opened(opened)] if !opened.present), "{replies:?}");
     server.stop().await;
 }
 

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use causeway_compute::port::{Command, Error, Opened, Owner, Reply, Session as Rows, SessionOpen};
-use causeway_model::{ClientId, Epoch, Position, Qos, ShardId, Sid, Text};
+use causeway_model::{ClientId, Epoch, Kind, Position, Qos, ShardId, Sid, Text};
 use smallvec::SmallVec;
 
 use super::effect::{Call, Effect, Now, Output, Ticket};
@@ -100,11 +100,22 @@ impl Session {
 
     /// `SessionOpen` is applied, or not.
     pub(super) fn opened(&mut self, replies: Result<Vec<Reply>, Error>, now: Now, out: &mut Output) {
-        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Fresh) else { return };
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Ended) else { return };
         let opened = match replies.map(|replies| replies.into_iter().next()) {
             Ok(Some(Reply::Opened(opened))) => opened,
-            Ok(_) => return self.end(End::refused(Reason::QuotaExceeded, "session refused"), out),
-            Err(error) => return self.end(End::unavailable(&error), out),
+            Ok(Some(Reply::Rejected(_))) => {
+                self.phase = Phase::Entering(opening);
+                return self.end(End::refused(Reason::QuotaExceeded, "session refused"), out);
+            }
+            Err(error) if error.kind != Kind::Unknown => {
+                self.phase = Phase::Entering(opening);
+                return self.end(End::unopened(&error), out);
+            }
+            // It may have been opened: the end of this phase abandons it.
+            Err(_) | Ok(_) => {
+                self.phase = Phase::Opening(opening);
+                return self.end(End::refused(Reason::ServerUnavailable, "the brokers do not answer"), out);
+            }
         };
         self.identity = Some(Identity { sid: opened.sid, epoch: opened.epoch, persistent: opened.persistent });
         (self.progressed, self.ticked) = (now.elapsed, now.elapsed);

@@ -79,6 +79,14 @@ impl End {
         }
     }
 
+    /// The session was not opened.
+    pub(super) fn unopened(error: &Error) -> Self {
+        if error.kind == Kind::Unavailable {
+            return Self::refused(Reason::ServerUnavailable, "the brokers do not answer");
+        }
+        Self::unavailable(error)
+    }
+
     /// DISCONNECT came.
     pub(super) fn orderly(with_will: bool, expiry: Option<Duration>) -> Self {
         let reason = if with_will { CloseReason::OrderlyWithWill } else { CloseReason::Orderly };

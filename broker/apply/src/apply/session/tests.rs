@@ -97,7 +97,6 @@ fn a_resume_keeps_the_sid_and_its_rows_and_gets_a_new_epoch() {
     assert_eq!(shard.due(), [], "the timer went with the resume");
 }
 
-/// One opening by name, as often as it is logged.
 fn attempt(clean_start: bool, expiry: Duration, attempt: u64) -> Record {
     Record::SessionOpen(SessionOpen { attempt, ..open_record("c", clean_start, expiry, ONE) })
 }
@@ -105,33 +104,6 @@ fn attempt(clean_start: bool, expiry: Duration, attempt: u64) -> Record {
 fn abandon(owner: Incarnation, attempt: u64) -> Record {
     let client = ClientId("c".into());
     Record::SessionAbandon(SessionAbandon { namespace: Namespace::default(), client, owner, attempt })
-}
-
-#[test]
-fn an_opening_that_is_logged_again_is_the_same_one() {
-    for (clean_start, expiry) in [(false, HOUR), (true, HOUR), (false, NONE)] {
-        let mut shard = Shard::new();
-        shard.open("c", false, HOUR, TWO);
-        let first = opened(shard.one(attempt(clean_start, expiry, 7)));
-        assert_eq!(first.old_owner, Some(TWO));
-        let rows = shard.session_rows();
-        let again = opened(shard.one(attempt(clean_start, expiry, 7)));
-        assert_eq!(again, Opened { old_owner: None, ..first }, "present as it was, though it is there now");
-        assert_eq!(shard.session_rows(), rows);
-        assert_eq!(shard.effects.events, [], "nobody is taken over");
-        let next = opened(shard.one(attempt(clean_start, expiry, 8)));
-        assert!(next.epoch > first.epoch && next.old_owner == Some(ONE));
-    }
-}
-
-#[test]
-fn an_opening_that_was_superseded_is_not_the_same_one() {
-    let mut shard = Shard::new();
-    let first = opened(shard.one(attempt(false, HOUR, 7)));
-    let second = shard.open("c", false, HOUR, TWO);
-    let late = opened(shard.one(attempt(false, HOUR, 7)));
-    assert!(late.epoch > second.epoch && second.epoch > first.epoch);
-    assert_eq!((late.present, late.old_owner), (true, Some(TWO)));
 }
 
 #[test]

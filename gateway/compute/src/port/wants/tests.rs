@@ -24,11 +24,15 @@ fn a_queue_is_named_once_its_change_is_answered() {
     let first = change(&wants).unwrap();
     assert_eq!((first.number, first.add, first.remove, first.more), (1, vec![queue(1)], vec![], false));
     assert_eq!(change(&wants), None);
-    assert_eq!(wants.add(queue(2)), None);
+    for number in 2..5 {
+        assert_eq!(wants.add(queue(number)), None);
+    }
+    assert_eq!(change(&wants), None, "it waits for the answer to the one before");
     wants.answered(1, Position(70));
     assert_eq!(wants.registered(queue(1)).now_or_never(), Some(Position(70)));
     assert_eq!(wants.add(queue(1)), Some(Position(70)), "frames below may still be on their way");
     assert_eq!(wants.registered(queue(2)).now_or_never(), None, "its change has not even been handed out");
+    assert_eq!(change(&wants).unwrap().add.len(), 3, "what came meanwhile is one change");
 }
 
 #[test]
@@ -84,10 +88,12 @@ async fn a_stream_whose_end_is_late_takes_nothing_from_the_one_after_it() {
     let wants = Wants::default();
     let old = wants.begin();
     assert!(wants.change(old).await.is_some());
+    wants.answered(1, Position(1));
     let mut late = std::pin::pin!(wants.change(old));
     assert!(futures_util::poll!(late.as_mut()).is_pending());
     let new = wants.begin();
     assert!(wants.change(new).await.is_some());
+    wants.answered(2, Position(1));
     let mut next = std::pin::pin!(wants.change(new));
     assert!(futures_util::poll!(next.as_mut()).is_pending());
     // Whichever of the two is called, the change is the new one's.

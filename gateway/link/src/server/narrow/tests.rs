@@ -96,38 +96,65 @@ fn a_queue_that_was_removed_is_left_out() {
     assert_eq!(told(&mut narrow, &frame(0, 10, &[&[1]])), []);
 }
 
+/// One step of a stream.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A frame with a notice for each queue; `true`: some before it were missed.
+    Frame(Vec<u8>, bool),
+    Add(u8),
+    Remove(u8),
+    Tick,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (proptest::collection::vec(0..4_u8, 0..4), proptest::bool::weighted(0.2))
+            .prop_map(|(queues, hole)| Step::Frame(queues, hole)),
+        1 => (0..4_u8).prop_map(Step::Add),
+        1 => (0..4_u8).prop_map(Step::Remove),
+        1 => Just(Step::Tick),
+    ]
+}
+
 proptest! {
-    /// Whatever comes, what is told ascends, has no overlap, shows each hole, and names what is listed.
+    /// Whatever comes, what is told ascends, has no overlap, shows each hole, and names what is listed just then.
     #[test]
-    fn frames_stay_contiguous(
-        steps in proptest::collection::vec((0..3_u64, proptest::collection::vec(0..4_u8, 0..4), any::<bool>()), 1..50)
-    ) {
+    fn frames_stay_contiguous_and_name_what_is_listed(steps in proptest::collection::vec(step(), 1..60)) {
         let mut narrow = listed(&[1, 2]);
+        let mut list = std::collections::BTreeSet::from([1, 2]);
         let (mut at, mut holes, mut named) = (0, Vec::new(), Vec::new());
         let mut heard: Vec<Frame> = Vec::new();
-        for (hole, queues, tick) in steps {
-            if hole == 0 && at > 0 {
-                holes.push((at, at + 5));
-                at += 5;
-            }
-            let lists: Vec<_> = queues.chunks(1).collect();
-            let frame = frame(at, at + 10, &lists);
-            named.extend(frame.iter().filter(|(_, queues)| narrow.list.contains(&queues[0])).map(|(it, _)| it.stamp));
-            at += 10;
-            heard.extend(told(&mut narrow, &frame));
-            if tick {
-                heard.extend(narrow.flush());
+        for step in steps {
+            match step {
+                Step::Frame(queues, hole) => {
+                    if hole && at > 0 {
+                        holes.push((at, at + 5));
+                        at += 5;
+                    }
+                    let lists: Vec<_> = queues.chunks(1).collect();
+                    let frame = frame(at, at + 10, &lists);
+                    let wanted = queues.iter().zip(&frame.notices).filter(|(queue, _)| list.contains(*queue));
+                    named.extend(wanted.map(|(_, notice)| notice.stamp));
+                    at += 10;
+                    heard.extend(told(&mut narrow, &frame));
+                }
+                Step::Add(number) => {
+                    list.insert(number);
+                    assert!(narrow.change(&[queue(number)], &[], false));
+                }
+                Step::Remove(number) => {
+                    list.remove(&number);
+                    assert!(narrow.change(&[], &[queue(number)], false));
+                }
+                Step::Tick => heard.extend(narrow.flush()),
             }
         }
         heard.extend(narrow.flush());
         let stamps: Vec<_> = heard.iter().flat_map(|frame| &frame.notices).map(|notice| notice.stamp).collect();
         prop_assert_eq!(stamps, named);
-        let seen: Vec<_> = heard
-            .windows(2)
-            .filter(|pair| pair[0].to != pair[1].from)
-            .map(|pair| (pair[0].to.0, pair[1].from.0))
-            .collect();
-        prop_assert_eq!(seen, holes);
-        prop_assert_eq!((heard[0].from.0, heard.last().map(|frame| frame.to.0)), (0, Some(at)));
+        let ends = heard.windows(2).map(|pair| (pair[0].to.0, pair[1].from.0));
+        prop_assert_eq!(ends.filter(|(to, from)| to != from).collect::<Vec<_>>(), holes);
+        let whole = (heard.first().map_or(0, |frame| frame.from.0), heard.last().map_or(0, |frame| frame.to.0));
+        prop_assert_eq!(whole, (0, at));
     }
 }

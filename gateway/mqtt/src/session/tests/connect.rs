@@ -307,7 +307,8 @@ fn an_opening_whose_connection_has_gone_is_abandoned_by_its_name_right_behind_it
     peer.answer(broker, 0);
     peer.end(broker, Cause::Lost);
     assert!(peer.closed && peer.session.is_ended());
-    let [Command::SessionOpen(open), Command::SessionAbandon { namespace, client, owner, attempt }] = &peer.proposed[..]
+    let [Command::SessionOpen(open), Command::SessionAbandon { namespace, client, owner, attempt }] =
+        &peer.proposed[..]
     else {
         panic!("{:?}", peer.proposed)
     };
@@ -315,6 +316,25 @@ fn an_opening_whose_connection_has_gone_is_abandoned_by_its_name_right_behind_it
     assert_eq!((namespace, client, *owner, *attempt), (&open.namespace, &open.client, open.owner, open.attempt));
     peer.answer_all(broker);
     assert_eq!(peer.proposed.len(), 2);
+}
+
+#[test]
+fn an_opening_is_abandoned_if_nobody_knows_what_came_of_it_and_not_if_nothing_did() {
+    for (kind, abandoned, reason) in [
+        (Kind::Unknown, true, Reason::ServerUnavailable),
+        (Kind::Unavailable, false, Reason::ServerUnavailable),
+        (Kind::Busy { retry_after: Duration::ZERO }, false, Reason::ServerBusy),
+    ] {
+        let broker = &mut Broker::new(1);
+        broker.refuse = Some(kind);
+        let mut peer = Peer::new(broker, Settings::default(), 8);
+        peer.packet(broker, Packet::Connect(Box::new(persistent("c"))));
+        peer.answer_all(broker);
+        let Packet::ConnAck(ack) = peer.take_packet() else { panic!("no CONNACK") };
+        assert_eq!(ack.reason, reason);
+        let last = peer.proposed.last();
+        assert_eq!(matches!(last, Some(Command::SessionAbandon { .. })), abandoned, "{last:?}");
+    }
 }
 
 #[test]
