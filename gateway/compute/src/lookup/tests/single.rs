@@ -283,6 +283,19 @@ async fn a_kick_waits_for_its_gateway_while_it_is_silent_or_unknown_and_goes_wit
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_newcomer_is_kicked_at_though_its_name_is_not_known_yet() {
+    let net = Net::new(1);
+    let a = Gateway::start(&net, 1, &map(1, &[1]));
+    let b = Gateway::start(&net, 2, &map(2, &[1, 2]));
+    let connected = b.connect(7, 1, Duration::ZERO);
+    a.clients.kick_at(b.member.incarnation, &namespace(), &client(7), Epoch(Position(2)), Kick::TakenOver);
+    settle().await;
+    assert!(!connected.has_ended());
+    a.told(&map(2, &[1, 2]));
+    tokio::time::timeout(Duration::from_secs(1), connected.ended()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_connections_of_a_client_the_one_that_was_opened_last_is_found() {
     let net = Net::new(1);
     let map = map(1, &[1, 2, 3, 4, 5]);
