@@ -3,8 +3,8 @@
 #
 #   BENCH_SECONDS=5        measured seconds of each timed scenario
 #   BENCH_WARMUP=1         seconds of load before that
-#   BENCH_SERVERS="…"      which servers, of: causeway causeway-1-gateway causeway-2-gateways mosquitto
-#                          mosquitto-persist nats nats-sync rumqttd
+#   BENCH_SERVERS="…"      which servers, of: causeway causeway-1-gateway causeway-2-gateways
+#                          causeway-2-precise mosquitto mosquitto-persist nats nats-sync rumqttd
 #   BENCH_SCENARIOS="…"    which scenarios, of those in the list below
 #   BENCH_TOPICS=1000000   distinct topics
 #   BENCH_CONNECTIONS=10000
@@ -20,7 +20,7 @@ seconds=${BENCH_SECONDS:-5}
 warm_up=${BENCH_WARMUP:-1}
 topics=${BENCH_TOPICS:-1000000}
 connections=${BENCH_CONNECTIONS:-10000}
-read -ra wanted <<<"${BENCH_SERVERS:-causeway causeway-1-gateway causeway-2-gateways mosquitto mosquitto-persist nats nats-sync rumqttd}"
+read -ra wanted <<<"${BENCH_SERVERS:-causeway causeway-1-gateway causeway-2-gateways causeway-2-precise mosquitto mosquitto-persist nats nats-sync rumqttd}"
 read -ra scenarios <<<"${BENCH_SCENARIOS:-p2p-qos1 p2p-qos0 p2p-qos2 fanout-qos0 fanout-qos1 fanout-1000 publish-1 publish-20 publish-100 topics connect durable}"
 out=${BENCH_OUT:-docs/benchmarks.md}
 cache="${CAUSEWAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway}"
@@ -51,11 +51,13 @@ start_causeway() {
 }
 
 # A broker without protocols, and gateways before it: the first on PORT, a second one on a port of its own. It writes
-# what the measurements need: the processes to DIR/pids, the second gateway's address to DIR/also.
+# what the measurements need: the processes to DIR/pids, the second gateway's address to DIR/also. With a fourth argument
+# it is what the brokers tell gateways of: broadcast (the default) or precise.
 start_gateways() {
     local link gateway
     link=127.0.0.1:$(free_port)
     printf '%s\n' "data = \"$1/data\"" '[mqtt]' 'bind = []' '[link]' "bind = \"$link\"" '[admin]' 'bind = "127.0.0.1:0"' >"$1/broker.toml"
+    printf '%s\n' '[link]' "delivery = \"${4:-broadcast}\"" >"$1/gateway.toml"
     trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
     trap 'exit 143' TERM
     target/release/causeway-broker --config "$1/broker.toml" &
@@ -67,7 +69,7 @@ start_gateways() {
             port=$(free_port)
             echo "127.0.0.1:$port" >"$1/also"
         fi
-        target/release/causeway-gateway --name "gateway-$gateway" --broker "$link" --mqtt "127.0.0.1:$port" --admin 127.0.0.1:0 &
+        target/release/causeway-gateway --config "$1/gateway.toml" --name "gateway-$gateway" --broker "$link" --mqtt "127.0.0.1:$port" --admin 127.0.0.1:0 &
         echo $! >>"$1/pids"
         [ "$gateway" -eq 1 ] || "$load" wait --target "127.0.0.1:$port" --timeout 60 >/dev/null
     done
@@ -77,6 +79,8 @@ start_gateways() {
 start_causeway_1_gateway() { start_gateways "$1" "$2" 1; }
 
 start_causeway_2_gateways() { start_gateways "$1" "$2" 2; }
+
+start_causeway_2_precise() { start_gateways "$1" "$2" 2 precise; }
 
 start_mosquitto() {
     printf '%s\n' "listener $2 127.0.0.1" 'allow_anonymous true' >"$1/conf"
@@ -225,6 +229,7 @@ version_of() {
         causeway) echo "commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD -- || echo ', with local changes')" ;;
         causeway-1-gateway) echo "the same commit: a broker without protocols and one \`causeway-gateway\` before it" ;;
         causeway-2-gateways) echo "the same with two gateways; connections are spread over both" ;;
+        causeway-2-precise) echo "the same two gateways, each told of what it has subscribers of (\`delivery = \"precise\"\`)" ;;
         mosquitto) mosquitto -h | sed -n '1s/mosquitto version //p' ;;
         mosquitto-persist) echo "the same with \`persistence true\`, unlimited queues" ;;
         nats) echo "$(nats-server --version | sed 's/.*v//'), JetStream on files; writes are synced at intervals, not before PUBACK" ;;
@@ -257,7 +262,7 @@ measure_spread() {
 takes_part() {
     case $1:$2 in
         causeway-1-gateway:p2p-qos[01] | causeway-1-gateway:publish-*) return 0 ;;
-        causeway-2-gateways:p2p-qos[01] | causeway-2-gateways:fanout-1000) return 0 ;;
+        causeway-2-*:p2p-qos[01] | causeway-2-*:fanout-1000) return 0 ;;
         causeway-*) return 1 ;;
         causeway:fanout-1000) return 0 ;;
         *:fanout-1000) return 1 ;;
