@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::world::{PATIENCE, identity, process, server_settings};
 
 /// Finds every client at the gateway whose number is the client's first byte.
-struct Finder;
+pub(crate) struct Finder;
 
 impl Peer for Finder {
     fn answer(&self, asks: Vec<Ask>) -> BoxFuture<'static, Vec<Answer>> {

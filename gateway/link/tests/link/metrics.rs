@@ -18,14 +18,14 @@ use crate::world::{PATIENCE, Server, client, identity, process, server_settings}
 const SHARD: ShardId = ShardId(0);
 
 /// A series of a process, as it is scraped.
-fn shown(process: &Process, series: &str) -> Option<i64> {
+pub(crate) fn shown(process: &Process, series: &str) -> Option<i64> {
     let text = prometheus::TextEncoder::new().encode_to_string(&process.registry.gather()).unwrap();
     let name = format!("causeway_link_{series} ");
     text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
 }
 
 /// Waits for what other tasks have yet to show.
-async fn until(what: &str, shows: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, shows: impl Fn() -> bool) {
     let polls = async {
         while !shows() {
             tokio::time::sleep(Duration::from_millis(1)).await;

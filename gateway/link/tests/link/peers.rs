@@ -1,19 +1,22 @@
 //! Peers that are wrong: each is told so, and nobody else notices.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use causeway_compute::port::{Broker, Overview, Reply};
-use causeway_link::{ClientSettings, Error, ServerSettings, connect};
+use causeway_compute::listener::Listener;
+use causeway_compute::port::{Broker, Cluster, Overview, Reply};
+use causeway_link::{Backoff, ClientMetrics, ClientSettings, Error, ServerSettings, Services, connect, serve};
 use causeway_local::memory::Memory;
 use causeway_model::{Lineage, Qos, ShardId};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::raw::{ASK, Hello, INVALID, Many, NOTIFY, Outcomes, PROPOSE, Raw, Start, fetch, group};
-use crate::restart::message;
+use crate::metrics::{shown, until};
+use crate::raw::{ASK, Hello, INVALID, JOIN, Many, NOTIFY, Outcomes, PEER_ASK, PROPOSE, Raw, Start, fetch, group};
+use crate::restart::{message, up};
 use crate::world::{PATIENCE, Server, client, identity, process, server_settings};
 
 const SHARD: ShardId = ShardId(0);
@@ -45,6 +48,38 @@ async fn a_wrong_token_is_refused_at_once_and_a_right_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_final_before_the_first_link_and_passed_over_after_it() {
+    let memory = Memory::new(1);
+    let server = Server::start(&memory, &server_settings()).await;
+    let guarded = ServerSettings { token: Some("secret".into()), ..server_settings() };
+    let guarded = Server::start(&Memory::new(2), &guarded).await;
+    let (another, listener) = (process(), Listener::bind(server_settings().bind).unwrap());
+    let another_at = listener.address();
+    let cluster = Cluster { lineage: Lineage(2), ..server.local.cluster() };
+    serve(listener, Services::default(), &server_settings(), cluster, &another.tasks).unwrap();
+    let brokers = [server.address, guarded.address, another_at].map(|address| address.to_string());
+
+    let strangers_first = brokers.iter().rev().cloned().collect();
+    let error = refusal(ClientSettings { brokers: strangers_first, ..ClientSettings::default() }).await;
+    assert!(matches!(&error, Error::Refused { address, .. } if *address == brokers[2]), "{error}");
+
+    let process = process();
+    let metrics = Some(ClientMetrics::register(&process.registry).unwrap());
+    let backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(10) };
+    let settings = ClientSettings { brokers: brokers.to_vec(), metrics, backoff, ..ClientSettings::default() };
+    let client = client(settings, 1, &process).await;
+    let again = ServerSettings { bind: server.address, ..server_settings() };
+    server.stop().await;
+    up(&client, false).await;
+    let waits = client.propose(SHARD, vec![message("t", Qos::AtLeastOnce, "x")]);
+    // Each of the two more than once.
+    until("strangers refuse", || shown(&process, "dial_failures_total{cause=\"refused\"}") >= Some(4)).await;
+    let _server = Server::start(&memory, &again).await;
+    assert!(matches!(timeout(PATIENCE, waits).await.unwrap().unwrap()[..], [Reply::Published { .. }]));
+    assert_eq!(*process.tasks.failure().borrow(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_cluster_or_version_is_named_on_both_sides() {
     let server = Server::start(&Memory::new(1), &server_settings()).await;
     let error = refusal(ClientSettings { lineage: Some(Lineage(2)), ..server.settings() }).await;
@@ -72,6 +107,31 @@ async fn without_a_handshake_nothing_is_served() {
         assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, "no handshake on this connection"));
     }
     assert_eq!(*server.proposed.borrow(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_not_allowed_is_refused_before_its_body_is_there() {
+    let server = Server::start(&Memory::new(1), &server_settings()).await;
+    let raw = Raw::connect(server.address).await;
+    // Larger than the window of a stream, and never whole: an answer to all of it would never come.
+    let endless = || {
+        let large = Many { ids: Vec::new(), bodies: vec![vec![0; 8 << 20].into()] };
+        stream::iter([large]).chain(stream::pending())
+    };
+    let refused = async |method| {
+        let refused = timeout(PATIENCE, raw.open::<Many, Outcomes>(method, endless())).await.unwrap().unwrap_err();
+        (refused.code(), refused.message().to_owned())
+    };
+    for method in [PROPOSE, ASK, NOTIFY, JOIN, PEER_ASK].repeat(3) {
+        let words = "no handshake on this connection".to_owned();
+        assert_eq!(refused(method).await, (Code::Unauthenticated, words), "{method}");
+    }
+    // Nothing of them is left on the connection: whoever is known then is welcome, for what its link is for.
+    raw.hello(Hello::good(1)).await.unwrap();
+    assert_eq!(refused(PEER_ASK).await, (Code::PermissionDenied, "the link is not for this".to_owned()));
+    let (send, mut outcomes) = raw.stream::<Many, Outcomes>(PROPOSE).await.unwrap();
+    send.send(Many { ids: vec![0], bodies: vec![group("a", &["1"])] }).await.unwrap();
+    assert_eq!(timeout(PATIENCE, outcomes.message()).await.unwrap().unwrap().unwrap().outcomes.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -171,3 +171,5 @@ impl Raw {
 pub(crate) const PROPOSE: &str = "/causeway.link.v1.Brokers/Propose";
 pub(crate) const ASK: &str = "/causeway.link.v1.Brokers/Ask";
 pub(crate) const NOTIFY: &str = "/causeway.link.v1.Brokers/Notify";
+pub(crate) const JOIN: &str = "/causeway.link.v1.Membership/Join";
+pub(crate) const PEER_ASK: &str = "/causeway.link.v1.Peers/Ask";

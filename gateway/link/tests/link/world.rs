@@ -20,6 +20,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::gateways::Finder;
+
 /// Longer than anything here takes on a machine that is not broken.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -27,7 +29,7 @@ pub(crate) fn process() -> Process {
     Process::new(prometheus::Registry::new()).unwrap()
 }
 
-/// A broker that serves links.
+/// A broker that serves links, and a gateway that others may ask.
 pub(crate) struct Server {
     pub(crate) local: Arc<Local<Twin>>,
     pub(crate) clock: Arc<Stopwatch>,
@@ -111,7 +113,7 @@ impl Server {
         let broker = Arc::new(Watched { local: local.clone(), proposed: proposals, fetched: queries });
         let services = BrokerServices { broker, overview: local.clone(), members };
         let metrics = Some(ServerMetrics::register(&process.registry).unwrap());
-        let services = Services { broker: Some(services), metrics, ..Services::default() };
+        let services = Services { broker: Some(services), peer: Some(Arc::new(Finder)), metrics };
         serve(listener, services, settings, local.cluster(), &process.tasks).unwrap();
         Self { local, clock, process, address, proposed, fetched, stopper }
     }
