@@ -199,6 +199,7 @@ fn a_gateway_that_was_paused_for_longer_than_its_lease_drops_its_clients_and_ser
     let [here, there] = system.addresses()[..] else { panic!("two gateways") };
     let (mut dash, _) = Client::connect(there, persistent("dash")).unwrap();
     dash.subscribe("t", Qos::AtLeastOnce).unwrap();
+    let (mut told, _) = Client::connect(there, Connect::new(Version::V5, "told".to_owned())).unwrap();
     let (left, paused) = (system.gateway(0).unwrap(), system.gateway(1).unwrap());
     paused.signal("STOP").unwrap();
     until("it is declared lost", || Ok((!is_connected(left, "dash")?).then_some(())));
@@ -207,6 +208,7 @@ fn a_gateway_that_was_paused_for_longer_than_its_lease_drops_its_clients_and_ser
 
     paused.signal("CONT").unwrap();
     while dash.incoming().unwrap().is_some() {}
+    assert_eq!(told.incoming().unwrap(), None, "the network's end, and no DISCONNECT before it");
     let again = paused.ready_again().unwrap();
     assert_eq!(again, paused.ready, "on the same addresses");
     until("it is ready", || Ok((paused.get("/readyz")?.0 == 200).then_some(())));
@@ -244,6 +246,22 @@ fn a_broker_that_restarts_costs_a_pause_and_neither_a_connection_nor_a_message()
     publisher.publish("t/1", "four", 2).unwrap();
     assert_eq!(&*dash.take().unwrap().payload, b"four");
     assert_eq!(&*light.take().unwrap().payload, b"four");
+}
+
+#[test]
+fn what_only_the_brokers_know_is_refused_with_words_while_they_do_not_answer() {
+    let system = System::start(1, "1m").unwrap();
+    let (broker, gateway) = (system.broker().unwrap(), system.gateway(0).unwrap());
+    broker.signal("STOP").unwrap();
+    // A signal comes when it comes: until then there is an answer.
+    until("the broker stands still", || Ok((gateway.get("/api/v1/sessions/dash")?.0 != 404).then_some(())));
+    // First while the link seems to be there, in the end when it was given up.
+    for path in ["/api/v1/sessions/dash", "/api/v1/queue?filter=t", "/api/v1/shards"] {
+        let (code, body) = gateway.get(path).unwrap();
+        assert_eq!((code, &*body), (503, r#"{"error":"the brokers do not answer"}"#), "{path}");
+    }
+    broker.signal("CONT").unwrap();
+    assert_eq!(until("it is answered again", || Ok(session(gateway, "dash").ok())), None);
 }
 
 #[test]
