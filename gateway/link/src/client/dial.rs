@@ -125,10 +125,20 @@ impl Dialer {
         hello.lineage = self.lineage.map(|lineage| lineage.0.to_be_bytes().to_vec().into());
         let reply = match tokio::time::timeout(PATIENCE, client.hello(hello)).await {
             Err(_) => return Err(Failed::Unreached("no answer to the handshake".to_owned())),
-            Ok(Err(status)) => return Err(refused(address, &status)),
+            Ok(Err(status)) => return Err(self.explained(refused(address, &status), &status)),
             Ok(Ok(reply)) => reply.into_inner(),
         };
         self.judge(address, channel, reply).map_err(Failed::Refused)
+    }
+
+    /// A broker with TLS answers what is no TLS with bytes that are no HTTP/2 either.
+    fn explained(&self, failed: Failed, status: &Status) -> Failed {
+        match failed {
+            Failed::Unreached(cause) if self.tls.is_none() && status.code() == Code::Internal => {
+                Failed::Unreached(format!("{cause} (does it want TLS? there is no link.tls here)"))
+            }
+            failed => failed,
+        }
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, Error> {
