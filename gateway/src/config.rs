@@ -85,7 +85,7 @@ pub fn parse<S: Settings>(text: &str) -> Result<S, Vec<String>> {
     let defaults = Table::try_from(S::default()).map_err(|e| vec![format!("the defaults: {e}")])?;
     let mut known: Vec<String> = S::OPTIONAL.iter().map(|key| (*key).to_owned()).collect();
     leaves(&defaults, &mut Vec::new(), S::OPTIONAL, &mut |path, _| known.push(path.join(".")));
-    let mut problems = Vec::new();
+    let (mut problems, mut good) = (Vec::new(), defaults.clone());
     leaves(&table, &mut Vec::new(), S::OPTIONAL, &mut |path, value| {
         let key = path.join(".");
         if !is_known(&known, &key) {
@@ -94,17 +94,14 @@ pub fn parse<S: Settings>(text: &str) -> Result<S, Vec<String>> {
         // Alone on top of the defaults, so that one bad value does not hide the next.
         let mut alone = defaults.clone();
         overlay(&mut alone, nested(path, value));
-        if let Err(e) = alone.try_into::<S>() {
-            problems.push(format!("{key}: {}", e.message()));
+        match alone.try_into::<S>() {
+            Ok(_) => overlay(&mut good, nested(path, value)),
+            Err(e) => problems.push(format!("{key}: {}", e.message())),
         }
     });
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let mut whole = defaults;
-    overlay(&mut whole, table);
-    let settings: S = whole.try_into().map_err(|e: toml::de::Error| vec![e.message().to_owned()])?;
-    let problems = settings.validate();
+    // What can be read is judged, whatever else cannot.
+    let settings: S = good.try_into().map_err(|e: toml::de::Error| vec![e.message().to_owned()])?;
+    problems.extend(settings.validate());
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
@@ -169,8 +166,10 @@ fn nearest<'a>(known: &'a [String], key: &str) -> Option<&'a str> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let wrong = last(key);
     let far = |other: &str| {
+        // The beginning of a key of the same table, or a key of another table.
+        let begins = other.strip_prefix(key).is_some_and(|rest| rest.starts_with('_'));
         let elsewhere = if last(other) == wrong { 1 } else { usize::MAX };
-        distance(key, other).min(elsewhere)
+        if begins { 0 } else { distance(key, other).min(elsewhere) }
     };
     // Tables too: the name of one may be what is wrong.
     let tables = known.iter().filter_map(|other| other.rsplit_once('.').map(|(table, _)| table));
@@ -282,6 +281,12 @@ mod tests {
             assert!(problem.starts_with(start), "{problem}");
         }
         assert_eq!(problems[7], "zzz: unknown key");
+        let range = "[drain]\nrate = 0\n[mqtt]\nmax = 1";
+        let both = parse::<Example>(range).unwrap_err();
+        assert!(
+            matches!(&both[..], [key, range] if key.starts_with("mqtt.max: ") && range.starts_with("drain.rate: "))
+        );
+        assert!(both[0].starts_with("mqtt.max: unknown key, did you mean mqtt.max_"), "{both:?}");
         assert_eq!(parse::<Example>("[drain]\nrate = 0").unwrap_err(), ["drain.rate: at least 1"]);
         assert!(parse::<Example>("name = ").unwrap_err()[0].contains("TOML parse error"));
     }

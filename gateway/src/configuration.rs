@@ -118,7 +118,6 @@ mod tests {
             token = 'secret'
             bind = '0.0.0.0:7400'
             advertise = 'gw-a.example:7400'
-            tls = { ca = 'ca.pem', certificate = 'c.pem', key = 'k.pem' }
             [drain]
             reason = 'server-moved'
             reference = 'eu-2.example:1883'

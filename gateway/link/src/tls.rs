@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
 
+use crate::client::chain;
 use crate::{Error, Tls};
 
 /// How long a client may take over its side of the handshake.
@@ -24,6 +25,22 @@ pub(crate) fn client(tls: &Tls) -> Result<ClientTlsConfig, Error> {
 pub(crate) fn server(tls: &Tls) -> Result<ServerTlsConfig, Error> {
     let (ca, identity) = read(tls)?;
     Ok(ServerTlsConfig::new().identity(identity).client_ca_root(ca).timeout(HANDSHAKE))
+}
+
+impl Tls {
+    /// What is wrong with the files, each on its own; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let files = [&self.ca, &self.certificate, &self.key];
+        let unread: Vec<_> = files.iter().filter_map(|path| file(path).err()).map(|error| error.to_string()).collect();
+        if !unread.is_empty() {
+            return unread;
+        }
+        let tried = client(self).map_err(|error| error.to_string()).and_then(|config| {
+            let endpoint = Endpoint::from_static("https://localhost").tls_config(config);
+            endpoint.map(drop).map_err(|error| chain(&error))
+        });
+        tried.err().into_iter().collect()
+    }
 }
 
 fn read(tls: &Tls) -> Result<(Certificate, Identity), Error> {

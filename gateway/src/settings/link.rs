@@ -150,6 +150,7 @@ impl Served {
         let mut problems: Vec<_> = each.flat_map(|server| server.validate()).collect();
         problems.dedup();
         problems.extend(unread);
+        problems.extend(self.tls.iter().flat_map(Tls::problems).map(|problem| format!("link.tls: {problem}")));
         if self.advertise.as_deref().is_some_and(|place| !super::is_place(place)) {
             problems.push("link.advertise: host:port, such as broker-0.broker:7400".to_owned());
         }
@@ -339,5 +340,22 @@ mod tests {
             assert!(wrong.client().is_err() && wrong.served().server().is_err());
             assert!(wrong.served().peers(Lineage(1)).is_err());
         }
+    }
+
+    #[test]
+    fn every_file_of_tls_that_is_of_no_use_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let tls = Tls { ca: path("ca"), certificate: path("certificate"), key: path("key"), server_name: None };
+        let served = Served { tls: Some(tls), ..Served::default() };
+        let problems = served.validate();
+        for (problem, name) in problems.iter().zip(["ca", "certificate", "key"]) {
+            assert!(problem.starts_with("link.tls: ") && problem.contains(&format!("/{name}")), "{problem}");
+        }
+        assert_eq!(problems.len(), 3);
+        for name in ["ca", "certificate", "key"] {
+            std::fs::write(path(name), "no certificate").unwrap();
+        }
+        assert!(matches!(&served.validate()[..], [problem] if problem.starts_with("link.tls: ")));
     }
 }

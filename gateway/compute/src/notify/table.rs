@@ -174,7 +174,8 @@ impl Table {
                 // The boundary moves before the marks are made: whoever attaches in between starts above the gap.
                 self.dispatched = upto;
                 delivery.gap = self.lag(upto, 0, &mut delivery.wakers);
-                Step { gap: true, ..Step::default() }
+                // Without a subscriber nobody has to read the index for it.
+                Step { gap: !self.queues.is_empty(), ..Step::default() }
             }
             Gap::Marking { upto, next } => {
                 delivery.gap = self.lag(upto, next, &mut delivery.wakers);

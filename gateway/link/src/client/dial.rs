@@ -133,18 +133,20 @@ impl Dialer {
 
     /// A broker with TLS answers what is no TLS with bytes that are no HTTP/2 either.
     fn explained(&self, failed: Failed, status: &Status) -> Failed {
-        match failed {
-            Failed::Unreached(cause) if self.tls.is_none() && status.code() == Code::Internal => {
-                Failed::Unreached(format!("{cause} (does it want TLS? there is no link.tls here)"))
-            }
-            failed => failed,
+        if let Failed::Unreached(cause) = &failed
+            && self.tls.is_none()
+            && status.code() == Code::Internal
+        {
+            return Failed::Unreached(format!("{cause} (does it want TLS? there is no link.tls here)"));
         }
+        failed
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, Error> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let settings =
-            |error: &dyn StdError| Error::Settings(vec![format!("link.brokers: {address}: {}", chain(error))]);
+        let settings = |error: &(dyn StdError + 'static)| {
+            Error::Settings(vec![format!("link.brokers: {address}: {}", chain(error))])
+        };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| settings(&error))?;
         let endpoint = endpoint
             .connect_timeout(PATIENCE)
@@ -234,12 +236,16 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// An error with its causes, each once.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
+/// An error with its causes, each once; of a status only what it says.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let said = |error: &(dyn StdError + 'static)| match error.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    };
+    let mut text = said(error);
     let mut at = error.source();
     while let Some(error) = at {
-        let cause = error.to_string();
+        let cause = said(error);
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }

@@ -30,11 +30,13 @@ pub(crate) enum Refusal {
     Level,
     Lineage,
     TooMany,
+    NoHandshake,
     Other,
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [Self::Token, Self::Version, Self::Level, Self::Lineage, Self::TooMany, Self::Other];
+    const ALL: [Self; 7] =
+        [Self::Token, Self::Version, Self::Level, Self::Lineage, Self::TooMany, Self::NoHandshake, Self::Other];
 
     fn name(self) -> &'static str {
         match self {
@@ -43,6 +45,7 @@ impl Refusal {
             Self::Level => "level",
             Self::Lineage => "lineage",
             Self::TooMany => "too_many",
+            Self::NoHandshake => "no_handshake",
             Self::Other => "other",
         }
     }

@@ -46,6 +46,7 @@ impl Handshake for Hello {
         greeted.map(Response::new).map_err(|refused| {
             let Refused { why, status } = refused;
             self.links.metrics.refused(why);
+            connection.refuse();
             if let Some(left_out) = self.links.refused.admit() {
                 tracing::warn!(peer = %connection.peer, cause = status.message(), left_out, "link refused");
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use causeway_model::{Incarnation, Text};
 use parking_lot::Mutex;
@@ -67,12 +67,13 @@ impl Link {
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) received: AtomicU64,
+    refused: AtomicBool,
     link: Mutex<Option<Arc<Link>>>,
 }
 
 impl Connection {
     pub(crate) fn new(peer: SocketAddr) -> Self {
-        Self { peer, received: AtomicU64::new(0), link: Mutex::default() }
+        Self { peer, received: AtomicU64::new(0), refused: AtomicBool::new(false), link: Mutex::default() }
     }
 
     /// The connection that a request came on.
@@ -94,6 +95,15 @@ impl Connection {
 
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         self.link.lock().clone()
+    }
+
+    /// Its handshake was refused, which is counted and said.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_received(&self, bytes: usize) {

@@ -145,14 +145,15 @@ impl Drop for Socket {
                 tracing::info!(gateway = %link.name, link = number, peer = %connection.peer, "link gone");
             }
             // Somebody looked whether the port is open.
-            None if bytes == 0 => {}
+            None if bytes == 0 || connection.was_refused() => {}
             None => {
+                self.links.metrics.refused(Refusal::NoHandshake);
                 let Some(left_out) = self.links.strange.admit() else { return };
                 tracing::warn!(
                     peer = %connection.peer,
                     bytes,
                     left_out,
-                    "a connection ended without a link: another protocol, TLS without a trusted certificate, or a refused handshake"
+                    "a connection ended without a handshake: another protocol, or TLS without a trusted certificate"
                 );
             }
         }

@@ -40,12 +40,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.server.metrics.told(&write);
             self.write(write);
         }
-        for (ticket, call) in out.calls.drain(..) {
-            self.call(ticket, call);
-        }
         let close = out.effects.contains(&Effect::Close);
+        // Before the calls: what an UNSUBSCRIBE detaches, the SUBSCRIBE right behind it attaches again.
         for effect in out.effects.drain(..) {
             self.effect(effect);
+        }
+        for (ticket, call) in out.calls.drain(..) {
+            self.call(ticket, call);
         }
         self.server.metrics.add(&out.tally);
         out.tally = Tally::default();

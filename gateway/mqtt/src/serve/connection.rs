@@ -37,6 +37,9 @@ const TURNS: usize = 16;
 const AT_ONCE: usize = 16;
 /// Packets written by one read; then they go to the outbox, whose length decides whether reading goes on.
 const BURST: usize = 512;
+/// Bytes that are read of a client whose CONNECT waits for the brokers. They wait too; reading shows whether it has gone,
+/// since its session must not be opened then.
+const EARLY: usize = 4096;
 /// How long a client may take to close its end after we have closed ours. Closing with bytes unread would reset the
 /// connection, and the client might never read why it was disconnected.
 const LINGER: Duration = Duration::from_secs(1);
@@ -203,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let listens = self.listens();
         let deaf = std::mem::replace(&mut self.deaf, !listens);
         if !listens {
-            return false;
+            return self.session.is_entering() && self.input.len() < EARLY && self.read(context, now, out).is_some();
         }
         if deaf {
             self.session.not_listening(now);
@@ -211,20 +214,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.input.is_empty() && self.decode(now, out) {
             return true;
         }
-        let Some(socket) = &mut self.socket else { return false };
-        buffers::make_room(&mut self.input);
-        match poll_read_buf(Pin::new(socket), context, &mut self.input) {
-            Poll::Pending => {
-                buffers::settle(&mut self.input);
-                return false;
-            }
-            Poll::Ready(Ok(0) | Err(_)) => self.end(Cause::Lost, now, out),
-            Poll::Ready(Ok(bytes)) => {
-                self.server.metrics.received_bytes.inc_by(bytes as u64);
+        match self.read(context, now, out) {
+            None => return false,
+            Some(0) => {}
+            Some(_) => {
                 self.decode(now, out);
             }
         }
         true
+    }
+
+    /// Reads once; how many bytes came: 0 when the client has gone, `None` when there is nothing yet.
+    fn read(&mut self, context: &mut Context<'_>, now: Now, out: &mut Output) -> Option<usize> {
+        let socket = self.socket.as_mut()?;
+        buffers::make_room(&mut self.input);
+        match poll_read_buf(Pin::new(socket), context, &mut self.input) {
+            Poll::Pending => {
+                buffers::settle(&mut self.input);
+                None
+            }
+            Poll::Ready(Ok(0) | Err(_)) => {
+                self.end(Cause::Lost, now, out);
+                Some(0)
+            }
+            Poll::Ready(Ok(bytes)) => {
+                self.server.metrics.received_bytes.inc_by(bytes as u64);
+                Some(bytes)
+            }
+        }
     }
 
     /// Hands packets to the session while it takes them; whether there was one.

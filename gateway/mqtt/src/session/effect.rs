@@ -166,7 +166,8 @@ pub struct Tally {
     pub lagged: u64,
 }
 
-/// What one step of a session leaves to do, in order within each list.
+/// What one step of a session leaves to do, in order within each list: effects come before calls, but for
+/// [`Effect::Close`], which is last.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Packets.

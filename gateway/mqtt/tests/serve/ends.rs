@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use causeway_compute::port::Command;
 use causeway_mqtt::codec::{
-    Connect, FilterOptions, Holder, Packet, PacketId, Properties, Property, Qos, Reason, Subscribe, Version,
+    Connect, FilterOptions, Holder, Packet, PacketId, Properties, Property, Qos, Reason, Subscribe, Unsubscribe,
+    Version,
 };
 use tokio::sync::Notify;
 
@@ -141,5 +142,64 @@ async fn a_takeover_does_not_wait_for_ever() {
     let second = gateway.connect(persistent("dash")).await;
     drop(first);
     second.leave().await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_unsubscribes_and_subscribes_again_in_one_breath_is_subscribed() {
+    let gateway = Gateway::start().await;
+    let mut publisher = gateway.clean("pub").await;
+    for connect in [Connect::new(Version::V311, "clean".to_owned()), persistent("kept")] {
+        let version = connect.version;
+        let mut client = gateway.connect(connect).await;
+        for (round, filter) in ["a/b", "a/+", "#"].into_iter().enumerate() {
+            client.subscribe(filter, Qos::AtLeastOnce).await;
+            let filters = [(filter, FilterOptions::at(Qos::AtLeastOnce))];
+            let unsubscribe = Unsubscribe::new(PacketId::MIN, Properties::EMPTY, [filter]).unwrap();
+            let subscribe = Subscribe::new(PacketId::MAX, Properties::EMPTY, filters).unwrap();
+            let mut bytes = bytes::BytesMut::new();
+            Packet::Unsubscribe(unsubscribe).encode(version, &mut bytes).unwrap();
+            Packet::Subscribe(subscribe).encode(version, &mut bytes).unwrap();
+            client.raw(&bytes).await;
+            assert!(matches!(client.receive().await, Packet::UnsubAck(_)));
+            assert!(matches!(client.receive().await, Packet::SubAck(_)));
+            let body = round.to_string();
+            publisher.publish("a/b", body.as_bytes()).await;
+            let message = client.message().await;
+            assert_eq!(&*message.payload, body.as_bytes(), "{filter}");
+            client.acknowledge(&message).await;
+            client.unsubscribe(filter).await;
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_while_its_connect_waits_is_noticed_and_its_opening_abandoned() {
+    let gateway = Gateway::start().await;
+    let (opens, abandons) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (opened, abandoned) = (Arc::clone(&opens), Arc::clone(&abandons));
+    gateway.gate.judge(move |commands| match commands {
+        [Command::SessionOpen(_)] => {
+            opened.notify_one();
+            Verdict::Mute
+        }
+        [Command::SessionAbandon { .. }] => {
+            abandoned.notify_one();
+            Verdict::Pass
+        }
+        _ => Verdict::Pass,
+    });
+    // What it sends behind its CONNECT hides nothing.
+    for early in [false, true] {
+        let mut client = gateway.dial(4096);
+        client.send(Packet::Connect(Box::new(persistent("dash")))).await;
+        if early {
+            client.send(Packet::PingReq).await;
+        }
+        opens.notified().await;
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(30), abandons.notified()).await.expect("it is noticed");
+    }
     gateway.stop().await;
 }
