@@ -354,6 +354,7 @@ mod tests {
         }
         assert_eq!(problems.len(), 3);
         for name in ["ca", "certificate", "key"] {
+            #[expect(clippy::disallowed_methods, reason = "plays the operator")]
             std::fs::write(path(name), "no certificate").unwrap();
         }
         assert!(matches!(&served.validate()[..], [problem] if problem.starts_with("link.tls: ")));
