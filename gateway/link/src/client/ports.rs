@@ -105,9 +105,9 @@ impl Broker for Client {
     fn notify_of(&self, shard: ShardId, wants: &Arc<Wants>) -> Frames {
         if !self.shared.precise {
             wants.everything();
+            return self.notify(shard);
         }
-        let wants = self.shared.precise.then(|| Arc::clone(wants));
-        self.shared.readers.add(shard, wants, &self.shared.proposals)
+        self.shared.readers.add(shard, Some(Arc::clone(wants)), &self.shared.proposals)
     }
 
     fn applied(&self, shard: ShardId) -> Position {

@@ -8,6 +8,7 @@ use causeway_compute::process::Process;
 use causeway_link::{ClientMetrics, ClientSettings, ServerSettings, connect};
 use causeway_local::memory::Memory;
 use causeway_model::{Lineage, Qos, ShardId};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -90,6 +91,14 @@ async fn a_server_shows_who_is_there_how_far_they_are_and_whom_it_refused() {
     for (cause, count) in [("token", 0), ("version", 1), ("level", 1), ("lineage", 1), ("too_many", 0), ("other", 1)] {
         assert_eq!(shows(&format!("server_refusals_total{{cause={cause:?}}}")), Some(count), "{cause}");
     }
+    {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&[0xff; 100]).await.unwrap();
+    }
+    until("who speaks another protocol is counted, and who was refused is not again", || {
+        shows("server_refusals_total{cause=\"no_handshake\"}") == Some(1)
+    })
+    .await;
     until("strangers are gone", || shows("server_connections_open") == Some(0)).await;
 
     let client = client(server.settings(), 1, &process).await;

@@ -35,12 +35,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.input.is_empty() && self.decode(now, out) {
             return true;
         }
-        match self.read(context, now, out) {
-            None => return false,
-            Some(0) => {}
-            Some(_) => {
-                self.decode(now, out);
-            }
+        let Some(bytes) = self.read(context, now, out) else { return false };
+        if bytes > 0 {
+            self.decode(now, out);
         }
         true
     }
